@@ -1,0 +1,1 @@
+//! Warps of 32 lanes executing a resolved program.

@@ -1,0 +1,1 @@
+//! Allocations with bounds, initialisation and race shadows.

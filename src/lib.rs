@@ -1,0 +1,1 @@
+//! Fused sampled-softmax losses for two-tower retrieval models.
