@@ -43,7 +43,7 @@ pub struct Batch<'a, B: Backend, T: Element> {
     pub(crate) item_ids: Option<B::View<'a, i64>>,
     pub(crate) user_ids: Option<B::View<'a, i64>>,
     pub(crate) weights: Option<B::View<'a, f32>>,
-    pub(crate) extra: Option<Extra<'a, B, T>>,
+    pub(crate) extra: Option<Items<'a, B, T>>,
     pub(crate) bank: Option<&'a B::Bank<T>>,
 }
 
@@ -95,8 +95,8 @@ impl<'a, B: Backend, T: Element> Batch<'a, B, T> {
         self
     }
 
-    /// Extra negatives shared by all rows.
-    pub fn extra(mut self, extra: Extra<'a, B, T>) -> Self {
+    /// Extra negatives shared by all rows: uniform, popular, hard, cold ... with gradient.
+    pub fn extra(mut self, extra: Items<'a, B, T>) -> Self {
         self.extra = Some(extra);
         self
     }
@@ -108,26 +108,27 @@ impl<'a, B: Backend, T: Element> Batch<'a, B, T> {
     }
 }
 
-/// Negatives shared by all rows: uniform, popular, hard, cold ... with gradient.
-pub struct Extra<'a, B: Backend, T: Element> {
+/// Item embeddings with their log q and item ids: extra negatives of a batch ([`Batch::extra`]), or
+/// what is pushed into a memory bank.
+pub struct Items<'a, B: Backend, T: Element> {
     pub(crate) embeddings: B::View<'a, T>,
     pub(crate) log_q: Option<B::View<'a, f32>>,
     pub(crate) item_ids: Option<B::View<'a, i64>>,
 }
 
-impl<'a, B: Backend, T: Element> Extra<'a, B, T> {
-    /// `[E, dim]` embeddings.
+impl<'a, B: Backend, T: Element> Items<'a, B, T> {
+    /// `[n, dim]` embeddings.
     pub fn new(embeddings: impl Into<B::View<'a, T>>) -> Self {
         Self { embeddings: embeddings.into(), log_q: None, item_ids: None }
     }
 
-    /// `[E]` log q, as in [`Batch::log_q`].
+    /// `[n]` log q, as in [`Batch::log_q`].
     pub fn log_q(mut self, log_q: impl Into<B::View<'a, f32>>) -> Self {
         self.log_q = Some(log_q.into());
         self
     }
 
-    /// `[E]` item ids, as in [`Batch::item_ids`].
+    /// `[n]` item ids, as in [`Batch::item_ids`].
     pub fn item_ids(mut self, item_ids: impl Into<B::View<'a, i64>>) -> Self {
         self.item_ids = Some(item_ids.into());
         self
@@ -151,32 +152,6 @@ impl<'a, B: Backend, G: Element> Gradients<'a, B, G> {
     /// `[E, dim]` for the extra negatives; left out, they are treated as constants.
     pub fn extra(mut self, extra: impl Into<B::ViewMut<'a, G>>) -> Self {
         self.extra = Some(extra.into());
-        self
-    }
-}
-
-/// What a push adds to a memory bank: embeddings with their log q and item ids.
-pub struct BankRows<'a, B: Backend, T: Element> {
-    pub(crate) embeddings: B::View<'a, T>,
-    pub(crate) log_q: Option<B::View<'a, f32>>,
-    pub(crate) item_ids: Option<B::View<'a, i64>>,
-}
-
-impl<'a, B: Backend, T: Element> BankRows<'a, B, T> {
-    /// `[n, dim]` embeddings, the dimension being the bank's.
-    pub fn new(embeddings: impl Into<B::View<'a, T>>) -> Self {
-        Self { embeddings: embeddings.into(), log_q: None, item_ids: None }
-    }
-
-    /// `[n]` log q, required unless the bank was built without.
-    pub fn log_q(mut self, log_q: impl Into<B::View<'a, f32>>) -> Self {
-        self.log_q = Some(log_q.into());
-        self
-    }
-
-    /// `[n]` item ids, required unless the bank was built without.
-    pub fn item_ids(mut self, item_ids: impl Into<B::View<'a, i64>>) -> Self {
-        self.item_ids = Some(item_ids.into());
         self
     }
 }

@@ -13,7 +13,7 @@ pub mod objective;
 pub mod oracle;
 mod problem;
 
-pub use batch::{Backend, BankColumns, BankRows, Batch, Extra, Gradients, Length};
+pub use batch::{Backend, BankColumns, Batch, Gradients, Items, Length};
 pub use config::{LossConfig, PositiveCorrection, Reduction};
 pub use element::{Dtype, Element};
 pub use error::{Error, Result, Segment};

@@ -1,11 +1,8 @@
 //! The memory bank in host memory.
 
 use crate::bank::BankConfig;
-use crate::cpu::Cpu;
+use crate::cpu::Items;
 use crate::{BankColumns, Element, Result};
-
-/// What a push adds; see [`crate::BankRows`].
-pub type BankRows<'a, T> = crate::BankRows<'a, Cpu, T>;
 
 /// A FIFO ring of item embeddings; see [`BankConfig`].
 #[derive(Debug)]
@@ -21,8 +18,8 @@ impl<T: Element> MemoryBank<T> {
     }
 
     /// Enqueues a batch, oldest out first. Call it after the step, never before the loss.
-    pub fn push(&mut self, rows: &BankRows<'_, T>) -> Result<()> {
-        let _ = (&rows.embeddings, &rows.log_q, &rows.item_ids);
+    pub fn push(&mut self, items: &Items<'_, T>) -> Result<()> {
+        let _ = (&items.embeddings, &items.log_q, &items.item_ids);
         Ok(())
     }
 }

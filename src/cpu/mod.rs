@@ -4,7 +4,7 @@ mod bank;
 mod loss;
 mod view;
 
-pub use bank::{BankRows, MemoryBank};
+pub use bank::MemoryBank;
 pub use loss::{InBatchLoss, Output};
 pub use view::{View, ViewMut};
 
@@ -23,8 +23,8 @@ impl Backend for Cpu {
 /// A batch of slices; see [`crate::Batch`].
 pub type Batch<'a, T> = crate::Batch<'a, Cpu, T>;
 
-/// Extra negatives in slices; see [`crate::Extra`].
-pub type Extra<'a, T> = crate::Extra<'a, Cpu, T>;
+/// Item embeddings in slices; see [`crate::Items`].
+pub type Items<'a, T> = crate::Items<'a, Cpu, T>;
 
 /// Gradient slices; see [`crate::Gradients`].
 pub type Gradients<'a, G> = crate::Gradients<'a, Cpu, G>;
