@@ -1,1 +1,3 @@
 //! Lexer, parser and syntax tree of PTX.
+
+pub mod ast;
