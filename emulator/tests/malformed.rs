@@ -152,7 +152,7 @@ fn counts_are_bounded() {
     );
     rejected(&kernel("mov.b64 %rd1, 18446744073709551616;"), "64 bits");
     rejected(
-        &kernel("mov.b64 %rd1, 18446744073709551615 * 18446744073709551615;"),
+        &kernel("mov.b64 %rd1, 18446744073709551615 * 2;"),
         "does not fit",
     );
     rejected(&kernel("mov.b64 %rd1, 1 / 0;"), "divides by zero");
@@ -165,9 +165,9 @@ fn counts_are_bounded() {
 fn long_inputs_stay_linear() {
     let statement = "add.u32 %r1, %r1, %r2;\n";
     assert_eq!(probe(&kernel(&statement.repeat(100_000))), Ok(()));
-    rejected(
-        &kernel(&format!("mov.b32 %r1, {}1;", "1+".repeat(1 << 20))),
-        "",
+    assert_eq!(
+        probe(&kernel(&format!("mov.b32 %r1, {}1;", "1+".repeat(1 << 20)))),
+        Ok(())
     );
 }
 
