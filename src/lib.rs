@@ -1,1 +1,20 @@
 //! Fused sampled-softmax losses for two-tower retrieval models.
+//!
+//! For a batch of (user, item) embeddings this crate computes in-batch sampled-softmax losses and
+//! their gradients **without ever storing the `B x N` score matrix**.
+
+pub mod bank;
+mod batch;
+pub mod config;
+pub mod cpu;
+mod element;
+mod error;
+pub mod objective;
+pub mod oracle;
+mod problem;
+
+pub use batch::{Backend, BankColumns, Batch, Gradients, Items, Length};
+pub use config::{LossConfig, PositiveCorrection, Reduction};
+pub use element::{Dtype, Element};
+pub use error::{Error, Result, Segment};
+pub use problem::Problem;

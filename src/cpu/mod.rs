@@ -1,0 +1,30 @@
+//! The CPU backend: the same sweeps, tiled and multi-threaded.
+
+mod bank;
+mod loss;
+mod view;
+
+pub use bank::MemoryBank;
+pub use loss::{InBatchLoss, Output};
+pub use view::{View, ViewMut};
+
+use crate::{Backend, Element};
+
+/// The CPU: borrowed slices, threads from rayon's current pool.
+#[derive(Clone, Copy, Debug)]
+pub enum Cpu {}
+
+impl Backend for Cpu {
+    type View<'a, T: bytemuck::Pod> = View<'a, T>;
+    type ViewMut<'a, T: bytemuck::Pod> = ViewMut<'a, T>;
+    type Bank<T: Element> = MemoryBank<T>;
+}
+
+/// A batch of slices; see [`crate::Batch`].
+pub type Batch<'a, T> = crate::Batch<'a, Cpu, T>;
+
+/// Item embeddings in slices; see [`crate::Items`].
+pub type Items<'a, T> = crate::Items<'a, Cpu, T>;
+
+/// Gradient slices; see [`crate::Gradients`].
+pub type Gradients<'a, G> = crate::Gradients<'a, Cpu, G>;

@@ -1,0 +1,191 @@
+//! Everything that can go wrong, each with its remedy in the message.
+
+use std::path::PathBuf;
+
+use crate::Dtype;
+
+/// The result of every fallible call of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// A group of columns of the score matrix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Segment {
+    /// The items of the batch, the positives among them.
+    Batch,
+    /// Extra negatives shared by all rows.
+    Extra,
+    /// The memory bank.
+    Bank,
+}
+
+impl std::fmt::Display for Segment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Segment::Batch => "batch",
+            Segment::Extra => "extra",
+            Segment::Bank => "bank",
+        })
+    }
+}
+
+/// What can go wrong. The message of each variant says what to do about it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The temperature is zero, negative, NaN or infinite.
+    #[error("temperature must be finite and above 0, got {0}; typical values are 0.02 to 1")]
+    Temperature(f32),
+
+    /// The scale of log q is NaN or infinite.
+    #[error("logq_scale must be finite, got {0}; 1 is the full correction, 0 ignores log_q")]
+    LogqScale(f32),
+
+    /// The embedding dimension is zero or above what the backend takes.
+    #[error("embedding dimension {dim} is outside 1..={max}")]
+    Dimension {
+        /// The dimension asked for.
+        dim: usize,
+        /// The largest one supported.
+        max: usize,
+    },
+
+    /// A buffer's length is not a multiple of the embedding dimension.
+    #[error("{what} holds {len} elements, not a multiple of the embedding dimension {dim}")]
+    NotRows {
+        /// Which buffer.
+        what: &'static str,
+        /// Its length in elements.
+        len: usize,
+        /// The embedding dimension.
+        dim: usize,
+    },
+
+    /// The batch has no rows.
+    #[error("the batch has no rows: users is empty; skip empty batches before calling the loss")]
+    NoRows,
+
+    /// A buffer is shorter or longer than the problem's shape asks.
+    #[error("{what} holds {got} elements, expected {expected} ({why})")]
+    Length {
+        /// Which buffer.
+        what: &'static str,
+        /// Elements found.
+        got: usize,
+        /// Elements needed.
+        expected: usize,
+        /// Where the expected number comes from.
+        why: &'static str,
+    },
+
+    /// There are fewer batch columns than rows plus the offset of the positives.
+    #[error(
+        "{columns} batch items cannot hold the positives of {rows} rows at offset {offset}: \
+         row i's positive is item i + offset"
+    )]
+    PositivesOutside {
+        /// Columns of the batch segment.
+        columns: usize,
+        /// Rows of the batch.
+        rows: usize,
+        /// Offset of the positives.
+        offset: usize,
+    },
+
+    /// A segment has no log_q although another one has.
+    #[error("the {0} segment has no log_q although another one has: give it for every segment, or for none")]
+    MissingLogQ(Segment),
+
+    /// Exclusion by item id was asked, but a segment has no item ids.
+    #[error(
+        "exclude_same_item needs item ids, the {0} segment has none: give item_ids, or turn the \
+         exclusion off"
+    )]
+    MissingItemIds(Segment),
+
+    /// Exclusion by user id was asked without user ids.
+    #[error("exclude_same_user needs user ids: give user_ids, or turn the exclusion off")]
+    MissingUserIds,
+
+    /// The reduction is a weighted mean, but there are no weights.
+    #[error("Reduction::WeightedMean needs row weights: give weights, or use Reduction::Mean")]
+    MissingWeights,
+
+    /// The weights sum to zero (or not to a finite number), so their mean is undefined.
+    #[error("the row weights sum to {0}: a weighted mean needs a finite, non-zero sum")]
+    WeightSum(f32),
+
+    /// Gradients for extra negatives were asked for, but the batch has none.
+    #[error("a gradient buffer for extra negatives was given, but the batch has none")]
+    UnexpectedExtraGradient,
+
+    /// A scalar loss was asked of a reduction that keeps rows.
+    #[error("Reduction::None has no scalar loss: read the row losses, or choose another reduction")]
+    NoScalarLoss,
+
+    /// `backward` was called before `forward`, or with another shape.
+    #[error("backward must follow a forward of the same loss object with the same shape: {0}")]
+    NoForward(&'static str),
+
+    /// A product of sizes does not fit the index type.
+    #[error("{what} is too large: {size} exceeds {max}")]
+    TooLarge {
+        /// What was counted.
+        what: &'static str,
+        /// How many.
+        size: u128,
+        /// The limit.
+        max: u128,
+    },
+
+    /// A memory bank with no capacity.
+    #[error("a memory bank needs a capacity of at least 1")]
+    BankCapacity,
+
+    /// The bank holds embeddings of another dimension.
+    #[error("the bank holds embeddings of dimension {bank}, the batch has {batch}")]
+    BankDimension {
+        /// The bank's dimension.
+        bank: usize,
+        /// The batch's dimension.
+        batch: usize,
+    },
+
+    /// A push gave a field that the bank does not keep, or lacks one that it keeps.
+    #[error("the bank was built {built} {field}, but the push came {came} it")]
+    BankField {
+        /// `log_q` or `item_ids`.
+        field: &'static str,
+        /// `with` or `without`.
+        built: &'static str,
+        /// `with` or `without`.
+        came: &'static str,
+    },
+
+    /// A checkpoint could not be read or written.
+    #[error("checkpoint {path}: {source}")]
+    CheckpointIo {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+
+    /// A checkpoint is damaged, foreign, or does not fit.
+    #[error("checkpoint {path} cannot be used: {why}")]
+    Checkpoint {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+
+    /// The stored dtype differs from the one asked for.
+    #[error("expected {expected} embeddings, found {found}; convert them, or use the other type")]
+    DtypeMismatch {
+        /// Type wanted.
+        expected: Dtype,
+        /// Type found.
+        found: Dtype,
+    },
+}

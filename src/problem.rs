@@ -1,0 +1,179 @@
+//! Checked shapes: everything a backend must know before it touches a buffer.
+
+use crate::batch::{Backend, BankColumns, Batch, Gradients, Length};
+use crate::{Dtype, Element, Error, LossConfig, Reduction, Result, Segment};
+
+/// The largest embedding dimension.
+pub(crate) const MAX_DIM: usize = 1024;
+
+/// Rows and columns are counted in 32 bits on the device.
+const MAX_COUNT: usize = i32::MAX as usize;
+
+/// The shape of one call: `B` rows against `N = C + E + M` columns of dimension `D`.
+///
+/// Two calls with equal problems need the same workspace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Problem {
+    /// `B`: users.
+    pub rows: usize,
+    /// `D`: embedding dimension.
+    pub dim: usize,
+    /// `C`: items of the batch, at least `rows + offset`.
+    pub batch_columns: usize,
+    /// `E`: extra negatives.
+    pub extra_columns: usize,
+    /// `M`: slots of the memory bank that may be read.
+    pub bank_columns: usize,
+    /// Row i's positive is batch column `i + offset`.
+    pub offset: usize,
+    /// Storage of the embeddings.
+    pub dtype: Dtype,
+}
+
+impl Problem {
+    /// Checks a batch against a configuration: every length, every field that is required.
+    ///
+    /// # Errors
+    /// The variant of [`Error`] that names what does not fit.
+    pub fn new<B: Backend, T: Element>(batch: &Batch<'_, B, T>, config: &LossConfig) -> Result<Self> {
+        let dim = batch.dim;
+        if dim == 0 || dim > MAX_DIM {
+            return Err(Error::Dimension { dim, max: MAX_DIM });
+        }
+        let rows = row_count("users", batch.users.length(), dim)?;
+        let batch_columns = row_count("items", batch.items.length(), dim)?;
+        let extra_columns = match &batch.extra {
+            Some(extra) => row_count("extra embeddings", extra.embeddings.length(), dim)?,
+            None => 0,
+        };
+        let bank_columns = match batch.bank {
+            Some(bank) if bank.dim() != dim => {
+                return Err(Error::BankDimension { bank: bank.dim(), batch: dim });
+            }
+            Some(bank) => bank.columns(),
+            None => 0,
+        };
+        if rows == 0 {
+            return Err(Error::NoRows);
+        }
+        let problem = Self {
+            rows,
+            dim,
+            batch_columns,
+            extra_columns,
+            bank_columns,
+            offset: batch.offset,
+            dtype: T::DTYPE,
+        };
+        problem.check_counts()?;
+        problem.check_fields(batch, config)?;
+        Ok(problem)
+    }
+
+    /// `N`: all columns.
+    pub fn columns(&self) -> usize {
+        self.batch_columns + self.extra_columns + self.bank_columns
+    }
+
+    /// `C + E`: the columns that receive a gradient.
+    pub fn gradient_columns(&self) -> usize {
+        self.batch_columns + self.extra_columns
+    }
+
+    /// Whether two problems differ in nothing but the bank, which a backward does not read.
+    pub(crate) fn same_but_bank(&self, other: &Self) -> bool {
+        Self { bank_columns: 0, ..*self } == Self { bank_columns: 0, ..*other }
+    }
+
+    fn check_counts(&self) -> Result<()> {
+        let last = self.rows.checked_add(self.offset);
+        if last.is_none_or(|last| last > self.batch_columns) {
+            return Err(Error::PositivesOutside {
+                columns: self.batch_columns,
+                rows: self.rows,
+                offset: self.offset,
+            });
+        }
+        let columns =
+            [self.batch_columns, self.extra_columns, self.bank_columns].iter().map(|&n| n as u128).sum();
+        for (what, size) in [("the number of rows", self.rows as u128), ("the number of columns", columns)] {
+            if size > MAX_COUNT as u128 {
+                return Err(Error::TooLarge { what, size, max: MAX_COUNT as u128 });
+            }
+        }
+        Ok(())
+    }
+
+    fn check_fields<B: Backend, T: Element>(
+        &self,
+        batch: &Batch<'_, B, T>,
+        config: &LossConfig,
+    ) -> Result<()> {
+        let per_column = "one for each item of the batch";
+        let per_extra = "one for each extra negative";
+        let per_row = "one for each user";
+        check_length("log_q", batch.log_q.as_ref(), self.batch_columns, per_column)?;
+        check_length("item_ids", batch.item_ids.as_ref(), self.batch_columns, per_column)?;
+        check_length("user_ids", batch.user_ids.as_ref(), self.rows, per_row)?;
+        check_length("weights", batch.weights.as_ref(), self.rows, per_row)?;
+        if let Some(extra) = &batch.extra {
+            check_length("extra log_q", extra.log_q.as_ref(), self.extra_columns, per_extra)?;
+            check_length("extra item_ids", extra.item_ids.as_ref(), self.extra_columns, per_extra)?;
+        }
+        let segments = [
+            (Segment::Batch, Some((batch.log_q.is_some(), batch.item_ids.is_some()))),
+            (Segment::Extra, batch.extra.as_ref().map(|e| (e.log_q.is_some(), e.item_ids.is_some()))),
+            (Segment::Bank, batch.bank.map(|b| (b.has_log_q(), b.has_item_ids()))),
+        ];
+        let any_log_q = segments[..2].iter().any(|(_, has)| has.is_some_and(|(log_q, _)| log_q));
+        for (segment, has) in segments {
+            let Some((log_q, item_ids)) = has else { continue };
+            if any_log_q && !log_q {
+                return Err(Error::MissingLogQ(segment));
+            }
+            if config.excludes_same_item() && !item_ids {
+                return Err(Error::MissingItemIds(segment));
+            }
+        }
+        if config.excludes_same_user() && batch.user_ids.is_none() {
+            return Err(Error::MissingUserIds);
+        }
+        if config.get_reduction() == Reduction::WeightedMean && batch.weights.is_none() {
+            return Err(Error::MissingWeights);
+        }
+        Ok(())
+    }
+
+    /// Checks gradient buffers against the shape.
+    ///
+    /// # Errors
+    /// [`Error::Length`], [`Error::UnexpectedExtraGradient`].
+    pub fn check_gradients<B: Backend, G: Element>(&self, gradients: &Gradients<'_, B, G>) -> Result<()> {
+        let shape = "the shape of the embeddings it belongs to";
+        check_length("the gradient of users", Some(&gradients.users), self.rows * self.dim, shape)?;
+        check_length("the gradient of items", Some(&gradients.items), self.batch_columns * self.dim, shape)?;
+        if gradients.extra.is_some() && self.extra_columns == 0 {
+            return Err(Error::UnexpectedExtraGradient);
+        }
+        check_length("the gradient of extra", gradients.extra.as_ref(), self.extra_columns * self.dim, shape)
+    }
+}
+
+fn row_count(what: &'static str, len: usize, dim: usize) -> Result<usize> {
+    if len % dim != 0 {
+        return Err(Error::NotRows { what, len, dim });
+    }
+    Ok(len / dim)
+}
+
+pub(crate) fn check_length<V: Length>(
+    what: &'static str,
+    buffer: Option<&V>,
+    expected: usize,
+    why: &'static str,
+) -> Result<()> {
+    match buffer.map(Length::length) {
+        Some(got) if got != expected => Err(Error::Length { what, got, expected, why }),
+        _ => Ok(()),
+    }
+}
