@@ -59,8 +59,18 @@ struct Vector {
     static constexpr int WIDTH = 16 / sizeof(T);
 };
 
+// Reads of global memory that nobody writes while the kernel runs.
+__device__ __forceinline__ float read_only(const float* source) {
+    return __ldg(source);
+}
+
+template <typename T>
+__device__ __forceinline__ T read_only(const T* source) {
+    return T{__ldg(&source->bits)};
+}
+
 __device__ __forceinline__ void read_aligned(const float* source, float (&out)[4]) {
-    const float4 raw = *reinterpret_cast<const float4*>(source);
+    const float4 raw = __ldg(reinterpret_cast<const float4*>(source));
     out[0] = raw.x;
     out[1] = raw.y;
     out[2] = raw.z;
@@ -69,7 +79,7 @@ __device__ __forceinline__ void read_aligned(const float* source, float (&out)[4
 
 template <typename T>
 __device__ __forceinline__ void read_aligned(const T* source, float (&out)[8]) {
-    const uint4 raw = *reinterpret_cast<const uint4*>(source);
+    const uint4 raw = __ldg(reinterpret_cast<const uint4*>(source));
     const unsigned words[4] = {raw.x, raw.y, raw.z, raw.w};
 #pragma unroll
     for (int i = 0; i < 4; i++) {
@@ -104,6 +114,7 @@ __device__ __forceinline__ float warp_max(float value) {
 template <typename T>
 __device__ __forceinline__ float2 inverse_norm(const T* row, int dim, int lane) {
     float largest = 0.0f;
+#pragma unroll 1
     for (int d = lane; d < dim; d += WARP) {
         largest = fmaxf(largest, fabsf(widen(row[d])));
     }
@@ -113,6 +124,7 @@ __device__ __forceinline__ float2 inverse_norm(const T* row, int dim, int lane) 
     const int inverted = min(max(254 - exponent, 1), 254);
     const float scale = __uint_as_float(static_cast<unsigned>(inverted) << 23);
     float sum = 0.0f;
+#pragma unroll 1
     for (int d = lane; d < dim; d += WARP) {
         const float scaled = widen(row[d]) * scale;
         sum = fmaf(scaled, scaled, sum);

@@ -80,30 +80,43 @@ tile_scores(float (&scores)[4][4], StreamShared<T>& shared, int tx, int ty, int 
 }
 
 // Turns scores into logits z, -inf where the cell takes no part: absent columns, the row's own positive,
-// excluded pairs. `diagonal` = (first column) - (first row) - offset of the tile.
+// excluded pairs. A row's own positive lies at row - column == diagonal;
+// TILE when the tile has none.
 template <typename T, bool BACKWARD_MODE>
 __device__ __forceinline__ void tile_logits(
-    float (&scores)[4][4], const StreamShared<T>& shared, int tx, int ty, i64 diagonal, const StreamArguments& a,
+    float (&scores)[4][4], const StreamShared<T>& shared, int tx, int ty, int diagonal, const StreamArguments& a,
     float inverse_temperature) {
     const Side<T>& rows = BACKWARD_MODE ? shared.streamed : shared.owned;
     const Side<T>& columns = BACKWARD_MODE ? shared.owned : shared.streamed;
-    const bool by_item = a.item_ids != nullptr;
-    const bool by_user = a.user_ids != nullptr;
+    // Cell (i, x) is bit 4 i + x.
+    unsigned skipped = 0;
+    auto mark = [&](auto excluded) {
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+#pragma unroll
+            for (int x = 0; x < 4; x++) {
+                const int row = BACKWARD_MODE ? tx * 4 + x : ty * 4 + i;
+                const int column = BACKWARD_MODE ? ty * 4 + i : tx * 4 + x;
+                skipped |= excluded(row, column) ? 1u << (4 * i + x) : 0u;
+            }
+        }
+    };
+    mark([&](int row, int column) { return row - column == diagonal || columns.bias[column] == -infinity(); });
+    if (a.item_ids != nullptr) {
+        mark([&](int row, int column) { return rows.item[row] == columns.item[column]; });
+    }
+    if (a.user_ids != nullptr) {
+        mark([&](int row, int column) {
+            return columns.has_user[column] && rows.user[row] == columns.user[column];
+        });
+    }
 #pragma unroll
     for (int i = 0; i < 4; i++) {
 #pragma unroll
         for (int x = 0; x < 4; x++) {
-            const int row = BACKWARD_MODE ? tx * 4 + x : ty * 4 + i;
-            const int column = BACKWARD_MODE ? ty * 4 + i : tx * 4 + x;
-            const float bias = columns.bias[column];
-            bool skip = bias == -infinity() || row - column == diagonal;
-            if (by_item) {
-                skip = skip || columns.item[column] == rows.item[row];
-            }
-            if (by_user) {
-                skip = skip || (columns.has_user[column] && columns.user[column] == rows.user[row]);
-            }
-            scores[i][x] = skip ? -infinity() : fmaf(scores[i][x], inverse_temperature, bias);
+            const float bias = columns.bias[BACKWARD_MODE ? ty * 4 + i : tx * 4 + x];
+            const float logit = fmaf(scores[i][x], inverse_temperature, bias);
+            scores[i][x] = skipped >> (4 * i + x) & 1u ? -infinity() : logit;
         }
     }
 }
@@ -251,8 +264,9 @@ __device__ __forceinline__ void stream(const StreamArguments& a) {
         tile_scores(scores, shared, tx, ty, dim, aligned);
         const i64 first_row = BACKWARD_MODE ? first : first_owner;
         const i64 first_column = BACKWARD_MODE ? first_owner : first;
-        tile_logits<T, BACKWARD_MODE>(
-            scores, shared, tx, ty, first_column - first_row - a.offset, a, inverse_temperature);
+        const i64 distance = first_column - first_row - a.offset;
+        const int diagonal = distance > -TILE && distance < TILE ? static_cast<int>(distance) : TILE;
+        tile_logits<T, BACKWARD_MODE>(scores, shared, tx, ty, diagonal, a, inverse_temperature);
         if constexpr (BACKWARD_MODE) {
             backward_weights(scores, shared, tx);
         } else {
@@ -263,6 +277,7 @@ __device__ __forceinline__ void stream(const StreamArguments& a) {
         }
     }
 
+    const int left = dim - first_dim - tx * 4;
 #pragma unroll
     for (int i = 0; i < 4; i++) {
         const i64 owner = first_owner + ty * 4 + i;
@@ -274,13 +289,15 @@ __device__ __forceinline__ void stream(const StreamArguments& a) {
             a.maximum[at] = maximum[i];
             a.sum[at] = sum[i];
         }
+        if constexpr (MODE != LOSS) {
+            float* out = a.output + at * dim + first_dim + tx * 4;
 #pragma unroll
-        for (int p = 0; p < PIECES; p++) {
+            for (int p = 0; p < PIECES; p++) {
 #pragma unroll
-            for (int e = 0; e < 4; e++) {
-                const int d = first_dim + p * PIECE + tx * 4 + e;
-                if (MODE != LOSS && d < dim) {
-                    a.output[at * dim + d] = output[p][i][e];
+                for (int e = 0; e < 4; e++) {
+                    if (p * PIECE + e < left) {
+                        out[p * PIECE + e] = output[p][i][e];
+                    }
                 }
             }
         }

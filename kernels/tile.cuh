@@ -27,7 +27,7 @@ struct Side {
 template <typename T>
 __device__ __forceinline__ float read_element(const Side<T>& side, int slot, int d, int dim) {
     const T* source = side.source[slot];
-    return source == nullptr || d >= dim ? 0.0f : unit(source[d], side.norm[slot]);
+    return source == nullptr || d >= dim ? 0.0f : unit(read_only(source + d), side.norm[slot]);
 }
 
 // The same for WIDTH dimensions by one 128-bit load; rows start at a multiple of 16 bytes.
