@@ -185,15 +185,11 @@ pub(crate) fn write_atomically(path: &Path, text: &str) -> Result<(), String> {
         .map_err(|e| format!("{}: {e}", path.display()))
 }
 
-/// Removes the PTX of kernels that are no more.
-pub(crate) fn remove_orphans(folder: &Path, kernels: &[Kernel]) -> Result<(), String> {
+/// The PTX files of kernels that are no more.
+pub(crate) fn orphans(folder: &Path, kernels: &[Kernel]) -> Result<Vec<PathBuf>, String> {
     let known: BTreeSet<_> = kernels.iter().map(|kernel| kernel.ptx_in(folder)).collect();
-    for path in files_with_extension(folder, "ptx")? {
-        if !known.contains(&path) {
-            fs::remove_file(&path).map_err(|e| format!("{}: {e}", path.display()))?;
-        }
-    }
-    Ok(())
+    let files = files_with_extension(folder, "ptx")?;
+    Ok(files.into_iter().filter(|path| !known.contains(path)).collect())
 }
 
 fn files_with_extension(folder: &Path, extension: &str) -> Result<Vec<PathBuf>, String> {
