@@ -88,9 +88,12 @@ check!(signed_32, i32, true);
 fn wide_types() {
     for a in samples!(u64) {
         for b in samples!(u64) {
-            assert_eq!(a.mul_hi(b), (u128::from(a) * u128::from(b) >> 64) as u64);
+            assert_eq!(a.mul_hi(b), ((u128::from(a) * u128::from(b)) >> 64) as u64);
             let (signed_a, signed_b) = (a.cast_signed(), b.cast_signed());
-            assert_eq!(signed_a.mul_hi(signed_b), (i128::from(signed_a) * i128::from(signed_b) >> 64) as i64);
+            assert_eq!(
+                signed_a.mul_hi(signed_b),
+                ((i128::from(signed_a) * i128::from(signed_b)) >> 64) as i64
+            );
             assert_eq!(
                 a.add_carry(b, true),
                 (
