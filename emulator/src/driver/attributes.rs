@@ -43,7 +43,6 @@ pub(crate) fn value(number: u32, config: &Config) -> Outcome<i32> {
         81 => limits.shared_per_multiprocessor,
         82 => REGISTERS,            // per multiprocessor
         87 => 2,                    // SINGLE_TO_DOUBLE_PRECISION_PERF_RATIO
-        95 => 1,                    // COOPERATIVE_LAUNCH
         97 => limits.shared_opt_in,
         99 => 1,                    // HOST_REGISTER_SUPPORTED
         106 => limits.blocks_per_multiprocessor,

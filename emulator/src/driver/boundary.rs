@@ -58,6 +58,11 @@ impl<T> Out<T> {
         Ok(())
     }
 
+    /// The place of item `index` of an array.
+    pub(crate) fn at(&self, index: usize) -> Out<T> {
+        Out(if self.0.is_null() { self.0 } else { self.0.wrapping_add(index) })
+    }
+
     /// As [`Out::set`], where the driver accepts null for "not wanted".
     pub(crate) fn set_if_wanted(&self, value: T) {
         // A null pointer is the caller's way to say "not wanted".
@@ -128,8 +133,17 @@ unsafe impl Send for Host {}
 unsafe impl Sync for Host {}
 
 impl Host {
+    /// A number dressed as a pointer, as the driver passes sizes in arrays of options.
+    pub(crate) fn from_number(number: usize) -> Host {
+        Host(std::ptr::without_provenance_mut(number))
+    }
+
     pub(crate) fn address(self) -> usize {
         self.0.addr()
+    }
+
+    pub(crate) fn pointer(self) -> *mut c_void {
+        self.0
     }
 
     pub(crate) fn offset(self, bytes: usize) -> Host {

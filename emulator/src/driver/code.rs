@@ -12,7 +12,7 @@ macro_rules! codes {
         }
         /// (number, name, text) of each code, the two strings NUL-terminated for C.
         const TABLE: &[(u32, &str, &str)] = &[
-            $(($value, concat!("CUDA_ERROR_", stringify!($name), "\0"), concat!($text, "\0")),)*
+            $((Code::$name.0, concat!("CUDA_ERROR_", stringify!($name), "\0"), concat!($text, "\0")),)*
         ];
     };
 }

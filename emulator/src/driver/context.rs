@@ -140,6 +140,13 @@ impl Contexts {
         old
     }
 
+    /// The handle's number of a live context.
+    pub(crate) fn id_of(&self, context: &Arc<Context>) -> Outcome<u64> {
+        let known = lock(&self.0);
+        let found = known.live.iter().find(|(_, live)| Arc::ptr_eq(live, context));
+        found.map(|(id, _)| *id).ok_or(Code::CONTEXT_IS_DESTROYED)
+    }
+
     /// Every context that is alive.
     pub(crate) fn live(&self) -> Vec<Arc<Context>> {
         lock(&self.0).live.values().cloned().collect()

@@ -19,7 +19,6 @@ pub(crate) struct Capture {
     origin: u64,
     mode: u32,
     thread: ThreadId,
-    /// Whether a stream that the legacy default stream waits for takes part.
     state: Mutex<CaptureState>,
 }
 
@@ -142,13 +141,11 @@ fn refuse_if(context: &Context, breaks: impl Fn(&Capture) -> bool, code: Code) -
 
 /// Refuses to wait for a stream that captures.
 pub(crate) fn refuse_if_capturing(stream: &Stream) -> Outcome {
-    match &*lock(&stream.capture) {
-        Some(capture) => {
-            capture.invalidate();
-            Err(Code::STREAM_CAPTURE_UNSUPPORTED)
-        }
-        None => Ok(()),
-    }
+    let Some(capture) = lock(&stream.capture).clone() else {
+        return Ok(());
+    };
+    capture.invalidate();
+    Err(Code::STREAM_CAPTURE_UNSUPPORTED)
 }
 
 fn begin(stream: &Arc<Stream>, mode: u32) -> Outcome {
@@ -180,8 +177,7 @@ fn end(stream: &Arc<Stream>) -> Outcome<Vec<Work>> {
         return Err(Code::STREAM_CAPTURE_WRONG_THREAD);
     }
     lock(&stream.context.captures).retain(|other| !Arc::ptr_eq(other, &capture));
-    let mut state = std::mem::take(&mut *lock(&capture.state));
-    lock(&capture.state).ended = true;
+    let mut state = std::mem::replace(&mut *lock(&capture.state), CaptureState { ended: true, ..CaptureState::default() });
     for member in state.members.drain(..) {
         *lock(&member.capture) = None;
     }
@@ -263,7 +259,8 @@ driver_api! {
     fn cuStreamGetCaptureInfo_v2(stream: Handle, status: Out<u32>, id: Out<u64>, graph: Out<Handle>, _dependencies: Out<Handle>, count: Out<usize>) {
         let stream = stream::resolve(stream)?;
         status.set(stream.capture_status())?;
-        id.set_if_wanted(lock(&stream.capture).as_ref().map_or(0, |capture| capture.origin));
+        let capture = lock(&stream.capture).clone();
+        id.set_if_wanted(capture.map_or(0, |capture| capture.origin));
         graph.set_if_wanted(handle(0));
         count.set_if_wanted(0);
         Ok(())

@@ -48,7 +48,8 @@ impl Stream {
 
     /// `CUstreamCaptureStatus`: 0 none, 1 active, 2 invalidated.
     pub(crate) fn capture_status(&self) -> u32 {
-        lock(&self.capture).as_ref().map_or(0, |capture| if capture.is_invalid() { 2 } else { 1 })
+        let capture = lock(&self.capture).clone();
+        capture.map_or(0, |capture| if capture.is_invalid() { 2 } else { 1 })
     }
 }
 
