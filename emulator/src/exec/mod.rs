@@ -5,6 +5,7 @@ mod program;
 mod regs;
 mod report;
 mod resolve;
+pub mod scalar;
 mod settings;
 mod special;
 
