@@ -6,7 +6,8 @@
 //!
 //! Variables:
 //! - `INBATCH_PTX`: `auto` (default, as above), `committed` (never run nvcc), `compile` (nvcc or
-//!   fail), `update` (as `compile`, and rewrite the committed PTX; see `scripts/ptx.sh`).
+//!   fail), `update` (as `compile`, and rewrite the committed PTX; see `scripts/ptx.sh`), `check` (as
+//!   `compile`, and fail unless the committed PTX is the same; see `scripts/compiler-gate.py`).
 //! - `INBATCH_NVCC`, `NVCC`: the compiler; otherwise `CUDA_HOME`, `CUDA_PATH`, `PATH` and
 //!   `/usr/local/cuda` are searched.
 //!
@@ -57,7 +58,7 @@ fn build() -> Result<(), String> {
             }
             Err(why) => return Err(why),
         },
-        None if matches!(mode, Mode::Compile | Mode::Update) => {
+        None if !matches!(mode, Mode::Auto | Mode::Committed) => {
             return Err("INBATCH_PTX asks for compilation, but no nvcc was found: set INBATCH_NVCC".into());
         }
         None => {
@@ -65,8 +66,10 @@ fn build() -> Result<(), String> {
             "committed".to_owned()
         }
     };
-    if mode == Mode::Update {
-        update_committed(&kernels, &out, &committed)?;
+    match mode {
+        Mode::Update => update_committed(&kernels, &out, &committed)?,
+        Mode::Check => compare_committed(&kernels, &out, &committed)?,
+        Mode::Auto | Mode::Committed | Mode::Compile => {}
     }
     println!("cargo::rustc-env=INBATCH_PTX_SOURCE={source}");
     Ok(())
@@ -79,6 +82,7 @@ enum Mode {
     Committed,
     Compile,
     Update,
+    Check,
 }
 
 impl Mode {
@@ -92,8 +96,9 @@ impl Mode {
             Ok("committed") => Ok(Self::Committed),
             Ok("compile") => Ok(Self::Compile),
             Ok("update") => Ok(Self::Update),
+            Ok("check") => Ok(Self::Check),
             Ok(other) => {
-                Err(format!("INBATCH_PTX is {other:?}: use auto, committed, compile or update (or unset it)"))
+                Err(format!("INBATCH_PTX is {other:?}: use auto, committed, compile, update or check"))
             }
         }
     }
@@ -153,7 +158,22 @@ fn update_committed(kernels: &[Kernel], out: &Path, committed: &Path) -> Result<
             ptx::write_atomically(&path, &fresh)?;
         }
     }
-    ptx::remove_orphans(committed, kernels)
+    for orphan in ptx::orphans(committed, kernels)? {
+        fs::remove_file(&orphan).map_err(|e| format!("{}: {e}", orphan.display()))?;
+    }
+    Ok(())
+}
+
+fn compare_committed(kernels: &[Kernel], out: &Path, committed: &Path) -> Result<(), String> {
+    let differing = kernels
+        .iter()
+        .filter(|kernel| fs::read(kernel.ptx_in(committed)).ok() != fs::read(kernel.ptx_in(out)).ok())
+        .map(|kernel| kernel.ptx_in(committed));
+    let wrong: Vec<_> = differing.chain(ptx::orphans(committed, kernels)?).collect();
+    if wrong.is_empty() {
+        return Ok(());
+    }
+    Err(format!("not what nvcc makes of the sources: {wrong:?}; run scripts/ptx.sh and commit the result"))
 }
 
 fn required(variable: &str) -> Result<String, String> {

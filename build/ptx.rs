@@ -145,7 +145,11 @@ impl Fnv {
     }
 }
 
-/// The PTX that we ship, from what nvcc wrote: hash on the first line, version lowered.
+/// A hint of nvcc 13 about vector loads of which a part goes unused. It changes nothing, and PTX before
+/// 8.3 does not know it.
+const NEWER_HINT: &str = ".pragma \"used_bytes_mask ";
+
+/// The PTX that we ship, from what nvcc wrote: hash on the first line, version lowered, newer hints out.
 pub(crate) fn finish(raw: &str, hash: &str) -> Result<String, String> {
     let mut text = format!("{MARK}{hash}\n");
     let mut versions = 0;
@@ -153,7 +157,7 @@ pub(crate) fn finish(raw: &str, hash: &str) -> Result<String, String> {
         if line.starts_with(".version ") {
             versions += 1;
             text.push_str(&format!(".version {VERSION}\n"));
-        } else {
+        } else if !line.trim_start().starts_with(NEWER_HINT) {
             text.push_str(line);
             text.push('\n');
         }
@@ -181,15 +185,11 @@ pub(crate) fn write_atomically(path: &Path, text: &str) -> Result<(), String> {
         .map_err(|e| format!("{}: {e}", path.display()))
 }
 
-/// Removes the PTX of kernels that are no more.
-pub(crate) fn remove_orphans(folder: &Path, kernels: &[Kernel]) -> Result<(), String> {
+/// The PTX files of kernels that are no more.
+pub(crate) fn orphans(folder: &Path, kernels: &[Kernel]) -> Result<Vec<PathBuf>, String> {
     let known: BTreeSet<_> = kernels.iter().map(|kernel| kernel.ptx_in(folder)).collect();
-    for path in files_with_extension(folder, "ptx")? {
-        if !known.contains(&path) {
-            fs::remove_file(&path).map_err(|e| format!("{}: {e}", path.display()))?;
-        }
-    }
-    Ok(())
+    let files = files_with_extension(folder, "ptx")?;
+    Ok(files.into_iter().filter(|path| !known.contains(path)).collect())
 }
 
 fn files_with_extension(folder: &Path, extension: &str) -> Result<Vec<PathBuf>, String> {

@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-INBATCH_NVCC=$(scripts/nvcc.sh)
+INBATCH_NVCC=$(scripts/cuda-tool.sh nvcc)
 export INBATCH_NVCC INBATCH_PTX=update
 cargo check --quiet --package inbatch --lib
 git --no-pager diff --stat -- kernels/ptx

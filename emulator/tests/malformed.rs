@@ -14,30 +14,17 @@ const FIXTURES: [&str; 3] = [
 fn probe(source: &str) -> Result<(), ParseError> {
     let start = Instant::now();
     let answer = parse(source).map(drop);
-    assert!(
-        start.elapsed() < Duration::from_secs(5),
-        "{} bytes took {:?}",
-        source.len(),
-        start.elapsed()
-    );
+    assert!(start.elapsed() < Duration::from_secs(5), "{} bytes took {:?}", source.len(), start.elapsed());
     if let Err(error) = &answer {
-        assert!(
-            error.line >= 1 && error.column >= 1 && !error.message.is_empty(),
-            "{error:?}"
-        );
-        assert!(
-            error.line as usize <= source.lines().count() + 1,
-            "{error:?}"
-        );
+        assert!(error.line >= 1 && error.column >= 1 && !error.message.is_empty(), "{error:?}");
+        assert!(error.line as usize <= source.lines().count() + 1, "{error:?}");
         assert!(error.text.chars().count() <= 160, "{error:?}");
     }
     answer
 }
 
 fn kernel(statements: &str) -> String {
-    format!(
-        ".version 8.0\n.target sm_80\n.address_size 64\n.visible .entry k()\n{{\n{statements}\n}}\n"
-    )
+    format!(".version 8.0\n.target sm_80\n.address_size 64\n.visible .entry k()\n{{\n{statements}\n}}\n")
 }
 
 fn rejected(source: &str, message: &str) {
@@ -63,22 +50,16 @@ fn every_truncation() {
 
 #[test]
 fn errors_name_the_place() {
-    let error = probe(&kernel("mov.u32 %r1, 1;\n  add.u32 %r1, %r1 %r2;\nret;"))
-        .expect_err("a comma is missing");
+    let error =
+        probe(&kernel("mov.u32 %r1, 1;\n  add.u32 %r1, %r1 %r2;\nret;")).expect_err("a comma is missing");
     assert_eq!((error.line, error.column), (7, 20));
     assert_eq!(error.text, "add.u32 %r1, %r1 %r2;");
     assert_eq!(
         error.to_string(),
         "PTX line 7, column 20: `;` expected, `%r2` found\n    add.u32 %r1, %r1 %r2;"
     );
-    rejected(
-        &kernel(".frobnicate 3;"),
-        "directive that this emulator knows",
-    );
-    rejected(
-        ".version 8.0\n.target sm_80\n.address_size 32\n",
-        "not supported",
-    );
+    rejected(&kernel(".frobnicate 3;"), "directive that this emulator knows");
+    rejected(".version 8.0\n.target sm_80\n.address_size 32\n", "not supported");
     rejected(".version 8.0\n.target compute_80\n", "no target");
     rejected("\u{feff}.version 8.0", "no place in PTX");
     rejected("", "`.version` expected, the end of the text found");
@@ -88,73 +69,31 @@ fn errors_name_the_place() {
 fn depth_is_bounded() {
     let deep = 200_000;
     rejected(&kernel(&"{".repeat(deep)), "nested too deeply");
+    rejected(&kernel(&format!("mov.b32 %r1, {};", "{".repeat(deep))), "nested too deeply");
+    rejected(&kernel(&format!("mov.b32 %r1, {}1;", "(".repeat(deep))), "nested too deeply");
+    rejected(&kernel(&format!("mov.b32 %r1, {}1;", "-".repeat(deep))), "nested too deeply");
+    rejected(&kernel(&format!("mov.b32 {}_;", "_|".repeat(deep))), "nested too deeply");
+    rejected(&kernel(&format!("call {};", "(a,".repeat(deep))), "nested too deeply");
     rejected(
-        &kernel(&format!("mov.b32 %r1, {};", "{".repeat(deep))),
+        &format!(".version 8.0\n.target sm_80\n.global .b8 x[] = {};", "{".repeat(deep)),
         "nested too deeply",
     );
-    rejected(
-        &kernel(&format!("mov.b32 %r1, {}1;", "(".repeat(deep))),
-        "nested too deeply",
-    );
-    rejected(
-        &kernel(&format!("mov.b32 %r1, {}1;", "-".repeat(deep))),
-        "nested too deeply",
-    );
-    rejected(
-        &kernel(&format!("mov.b32 {}_;", "_|".repeat(deep))),
-        "nested too deeply",
-    );
-    rejected(
-        &kernel(&format!("call {};", "(a,".repeat(deep))),
-        "nested too deeply",
-    );
-    rejected(
-        &format!(
-            ".version 8.0\n.target sm_80\n.global .b8 x[] = {};",
-            "{".repeat(deep)
-        ),
-        "nested too deeply",
-    );
-    let section = format!(
-        ".version 8.0\n.target sm_80\n.section .debug {}",
-        "{".repeat(deep)
-    );
+    let section = format!(".version 8.0\n.target sm_80\n.section .debug {}", "{".repeat(deep));
     rejected(&section, "end of the section");
 }
 
 #[test]
 fn counts_are_bounded() {
     rejected(&kernel(".reg .b32 %r<4294967295>;"), "2^20 registers");
-    rejected(
-        &kernel(&".reg .b32 %r<65536>;".repeat(17)),
-        "2^20 registers",
-    );
-    rejected(
-        &kernel(".shared .b64 x[4294967295][4294967295][4294967295];"),
-        "larger than any device",
-    );
+    rejected(&kernel(&".reg .b32 %r<65536>;".repeat(17)), "2^20 registers");
+    rejected(&kernel(".shared .b64 x[4294967295][4294967295][4294967295];"), "larger than any device");
     rejected(&kernel(".shared .b64 x[-1];"), "larger than any device");
-    rejected(
-        &kernel(".local .b64 x[9223372036854775807 * 2];"),
-        "larger than any device",
-    );
-    rejected(
-        &kernel(&format!("mov.b32 {}%r1;", "%r1, ".repeat(600))),
-        "more than 512 operands",
-    );
-    rejected(
-        &kernel(&format!("mov{} %r1;", ".b32".repeat(40))),
-        "more than 32 modifiers",
-    );
-    rejected(
-        ".version 8.0\n.target sm_80\n.global .b8 x[2] = {1, 2, 3};",
-        "3 initial values for 2 elements",
-    );
+    rejected(&kernel(".local .b64 x[9223372036854775807 * 2];"), "larger than any device");
+    rejected(&kernel(&format!("mov.b32 {}%r1;", "%r1, ".repeat(600))), "more than 512 operands");
+    rejected(&kernel(&format!("mov{} %r1;", ".b32".repeat(40))), "more than 32 modifiers");
+    rejected(".version 8.0\n.target sm_80\n.global .b8 x[2] = {1, 2, 3};", "3 initial values for 2 elements");
     rejected(&kernel("mov.b64 %rd1, 18446744073709551616;"), "64 bits");
-    rejected(
-        &kernel("mov.b64 %rd1, 18446744073709551615 * 2;"),
-        "does not fit",
-    );
+    rejected(&kernel("mov.b64 %rd1, 18446744073709551615 * 2;"), "does not fit");
     rejected(&kernel("mov.b64 %rd1, 1 / 0;"), "divides by zero");
     rejected(&kernel("mov.b64 %rd1, 1 << 200;"), "cannot be computed");
     rejected(&kernel(".shared .align 3 .b8 x;"), "power of two");
@@ -165,10 +104,7 @@ fn counts_are_bounded() {
 fn long_inputs_stay_linear() {
     let statement = "add.u32 %r1, %r1, %r2;\n";
     assert_eq!(probe(&kernel(&statement.repeat(100_000))), Ok(()));
-    assert_eq!(
-        probe(&kernel(&format!("mov.b32 %r1, {}1;", "1+".repeat(1 << 20)))),
-        Ok(())
-    );
+    assert_eq!(probe(&kernel(&format!("mov.b32 %r1, {}1;", "1+".repeat(1 << 20)))), Ok(()));
 }
 
 /// Words that lead deep into the grammar when strung together at random.

@@ -67,7 +67,10 @@ fn the_legacy_stream_may_not_depend_on_a_capture() {
     let _test = fresh();
     let (_, buffer) = allocate(16);
     let blocking = stream(BLOCKING);
-    assert_eq!(begin(null_mut(), Mode::CU_STREAM_CAPTURE_MODE_RELAXED), CUresult::CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
+    assert_eq!(
+        begin(null_mut(), Mode::CU_STREAM_CAPTURE_MODE_RELAXED),
+        CUresult::CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED
+    );
     begin(blocking, Mode::CU_STREAM_CAPTURE_MODE_RELAXED);
     // SAFETY: the buffer has 16 bytes.
     let code = unsafe { sys::cuMemsetD8Async(buffer, 1, 16, null_mut()) };
@@ -94,7 +97,8 @@ fn forked_streams_must_join() {
                 assert_eq!(sys::cuStreamWaitEvent(origin, join, 0), CUresult::CUDA_SUCCESS);
             }
         }
-        let expected = if joins { CUresult::CUDA_SUCCESS } else { CUresult::CUDA_ERROR_STREAM_CAPTURE_UNJOINED };
+        let expected =
+            if joins { CUresult::CUDA_SUCCESS } else { CUresult::CUDA_ERROR_STREAM_CAPTURE_UNJOINED };
         assert_eq!(end(origin).0, expected);
         assert_eq!(end(side).0, CUresult::CUDA_ERROR_STREAM_CAPTURE_UNMATCHED);
     }

@@ -19,7 +19,11 @@ fn a_fault_sticks_until_the_context_is_reset() {
     assert_eq!(unsafe { sys::cuMemsetD32_v2(buffer, 0x3F80_0000, 64) }, CUresult::CUDA_SUCCESS);
     let (_, spare) = allocate(4);
     // One thread past the end of the buffer's last word.
-    assert_eq!(launch(increment, ONE, [64, 1, 1], 0, &mut [buffer + 4]), CUresult::CUDA_SUCCESS, "a launch is asynchronous");
+    assert_eq!(
+        launch(increment, ONE, [64, 1, 1], 0, &mut [buffer + 4]),
+        CUresult::CUDA_SUCCESS,
+        "a launch is asynchronous"
+    );
     let fault = CUresult::CUDA_ERROR_ILLEGAL_ADDRESS;
     assert_eq!(synchronize(), fault);
     assert_eq!(synchronize(), fault);
@@ -36,7 +40,11 @@ fn a_fault_sticks_until_the_context_is_reset() {
     assert_eq!(reset(), CUresult::CUDA_SUCCESS);
     assert_eq!(synchronize(), CUresult::CUDA_SUCCESS);
     assert_eq!(allocate(4).0, CUresult::CUDA_SUCCESS);
-    assert_eq!(launch(increment, ONE, ONE, 0, &mut [spare]), CUresult::CUDA_ERROR_INVALID_HANDLE, "the reset took the module along");
+    assert_eq!(
+        launch(increment, ONE, ONE, 0, &mut [spare]),
+        CUresult::CUDA_ERROR_INVALID_HANDLE,
+        "the reset took the module along"
+    );
     let leaks = test.emulator.leaks();
     assert_eq!(leaks.len(), 2, "{leaks:?}");
 }
@@ -105,7 +113,10 @@ fn memory_runs_out() {
     assert_eq!(unsafe { sys::cuMemFree_v2(most) }, CUresult::CUDA_SUCCESS);
     test.emulator.fail_allocations(2);
     let codes = [allocate(4).0, allocate(4).0, allocate(4).0];
-    assert_eq!(codes, [CUresult::CUDA_ERROR_OUT_OF_MEMORY, CUresult::CUDA_ERROR_OUT_OF_MEMORY, CUresult::CUDA_SUCCESS]);
+    assert_eq!(
+        codes,
+        [CUresult::CUDA_ERROR_OUT_OF_MEMORY, CUresult::CUDA_ERROR_OUT_OF_MEMORY, CUresult::CUDA_SUCCESS]
+    );
     assert_eq!(test.emulator.live().len(), 1);
 }
 
@@ -140,9 +151,16 @@ fn the_compiler_log_names_line_and_text() {
     let _test = fresh();
     let text = std::ffi::CString::new(PTX.replacen("mul.f32", "frobnicate.f32", 1)).expect("no NUL");
     let mut log = [0x7F_u8; 200];
-    use sys::CUjit_option_enum::{CU_JIT_ERROR_LOG_BUFFER, CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES, CU_JIT_INFO_LOG_BUFFER_SIZE_BYTES};
-    let mut options = [CU_JIT_ERROR_LOG_BUFFER, CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES, CU_JIT_INFO_LOG_BUFFER_SIZE_BYTES];
-    let mut values = [log.as_mut_ptr().cast(), std::ptr::without_provenance_mut(log.len()), std::ptr::without_provenance_mut(9)];
+    use sys::CUjit_option_enum::{
+        CU_JIT_ERROR_LOG_BUFFER, CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES, CU_JIT_INFO_LOG_BUFFER_SIZE_BYTES,
+    };
+    let mut options =
+        [CU_JIT_ERROR_LOG_BUFFER, CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES, CU_JIT_INFO_LOG_BUFFER_SIZE_BYTES];
+    let mut values = [
+        log.as_mut_ptr().cast(),
+        std::ptr::without_provenance_mut(log.len()),
+        std::ptr::without_provenance_mut(9),
+    ];
     let mut module = std::ptr::null_mut();
     // SAFETY: three options with their values; the log has the stated size.
     let code = unsafe {
@@ -155,7 +173,10 @@ fn the_compiler_log_names_line_and_text() {
     assert_eq!(values[2].addr(), 0);
     let message = std::str::from_utf8(&log[..written]).expect("text");
     let line = 1 + PTX.lines().position(|line| line.contains("mul.f32")).expect("the line");
-    assert!(message.contains(&format!("line {line}")) && message.contains("frobnicate.f32 %f3, %f1, %f2"), "{message}");
+    assert!(
+        message.contains(&format!("line {line}")) && message.contains("frobnicate.f32 %f3, %f1, %f2"),
+        "{message}"
+    );
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Warps of 32 lanes executing a resolved program.
 mod program;
 mod report;
+pub mod scalar;
 mod settings;
 
 pub use program::{Kernel, LaunchConfig, LaunchStats, LoadError, ParamInfo, Program, launch};

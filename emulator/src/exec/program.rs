@@ -60,15 +60,8 @@ impl Program {
     /// # Errors
     /// [`LoadError`] for text that is no PTX, for any directive, opcode or form that is not executed, for a module
     /// that needs a newer device than `settings` has, and when the variables do not fit.
-    pub fn load(
-        _text: &str,
-        _settings: &Settings,
-        _memory: &DeviceMemory,
-    ) -> Result<Program, LoadError> {
-        Ok(Program {
-            kernels: BTreeMap::new(),
-            globals: BTreeMap::new(),
-        })
+    pub fn load(_text: &str, _settings: &Settings, _memory: &DeviceMemory) -> Result<Program, LoadError> {
+        Ok(Program { kernels: BTreeMap::new(), globals: BTreeMap::new() })
     }
 
     /// The entry functions, by name.

@@ -84,14 +84,7 @@ pub struct Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Report {
-            kernel,
-            line,
-            text,
-            block: b,
-            thread: t,
-            ..
-        } = self;
+        let Report { kernel, line, text, block: b, thread: t, .. } = self;
         write!(f, "{}: {}", self.kind.name(), self.message)?;
         write!(
             f,

@@ -17,19 +17,9 @@ pub struct Checks {
 
 impl Checks {
     /// Every check on.
-    pub const ALL: Checks = Checks {
-        bounds: true,
-        init: true,
-        race: true,
-        barrier: true,
-    };
+    pub const ALL: Checks = Checks { bounds: true, init: true, race: true, barrier: true };
     /// Every check off.
-    pub const NONE: Checks = Checks {
-        bounds: false,
-        init: false,
-        race: false,
-        barrier: false,
-    };
+    pub const NONE: Checks = Checks { bounds: false, init: false, race: false, barrier: false };
 }
 
 impl Default for Checks {

@@ -75,11 +75,7 @@ impl Allocation {
         let mut chunks = rest.chunks_exact(4);
         let mut next = start;
         for chunk in &mut chunks {
-            self.store(
-                next,
-                4,
-                u32::from_le_bytes([chunk[0], chunk[1], chunk[2], chunk[3]]),
-            );
+            self.store(next, 4, u32::from_le_bytes([chunk[0], chunk[1], chunk[2], chunk[3]]));
             next += 4;
         }
         for (k, byte) in chunks.remainder().iter().enumerate() {

@@ -10,9 +10,7 @@ pub(crate) struct InitMap {
 impl InitMap {
     pub(crate) fn new(bytes: u64) -> Self {
         let words = (bytes as usize).div_ceil(32);
-        InitMap {
-            words: (0..words).map(|_| AtomicU32::new(0)).collect(),
-        }
+        InitMap { words: (0..words).map(|_| AtomicU32::new(0)).collect() }
     }
 
     /// Whether all of the `len <= 32` bytes from `at` were written. `at` is a multiple of `len` or the range stays
@@ -20,9 +18,7 @@ impl InitMap {
     #[inline(always)]
     pub(crate) fn has(&self, at: u64, len: u32) -> bool {
         let bits = mask(len) << (at & 31);
-        self.words
-            .get((at >> 5) as usize)
-            .is_some_and(|word| word.load(Relaxed) & bits == bits)
+        self.words.get((at >> 5) as usize).is_some_and(|word| word.load(Relaxed) & bits == bits)
     }
 
     /// Marks `len <= 32` bytes from `at`, inside one aligned group of 32, as written.

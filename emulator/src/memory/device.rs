@@ -37,16 +37,8 @@ struct Table {
 impl DeviceMemory {
     /// Memory of `capacity` bytes in all; gaps and shadows do not count.
     pub fn new(capacity: u64) -> Self {
-        let table = Table {
-            live: BTreeMap::new(),
-            freed: BTreeMap::new(),
-            next: FIRST,
-            used: 0,
-        };
-        DeviceMemory {
-            table: RwLock::new(table),
-            capacity,
-        }
+        let table = Table { live: BTreeMap::new(), freed: BTreeMap::new(), next: FIRST, used: 0 };
+        DeviceMemory { table: RwLock::new(table), capacity }
     }
 
     /// Allocates `bytes` bytes, at a multiple of 512.
@@ -65,18 +57,12 @@ impl DeviceMemory {
         let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
         let free = self.capacity - table.used;
         if bytes > free {
-            return Err(MemoryError::OutOfMemory {
-                requested: bytes,
-                free,
-                total: self.capacity,
-            });
+            return Err(MemoryError::OutOfMemory { requested: bytes, free, total: self.capacity });
         }
         let base = table.next;
         table.next += (bytes + GAP).next_multiple_of(ALIGN);
         table.used += bytes;
-        table
-            .live
-            .insert(base, Arc::new(Allocation::new(base, bytes, name)));
+        table.live.insert(base, Arc::new(Allocation::new(base, bytes, name)));
         Ok(base)
     }
 
@@ -94,11 +80,7 @@ impl DeviceMemory {
             }
             None => Err(table
                 .freed_at(address)
-                .map(|(base, bytes)| MemoryError::UseAfterFree {
-                    address,
-                    base,
-                    bytes,
-                })
+                .map(|(base, bytes)| MemoryError::UseAfterFree { address, base, bytes })
                 .unwrap_or(MemoryError::NotAnAllocation { address })),
         }
     }
@@ -138,11 +120,7 @@ impl DeviceMemory {
         let mut buffer = vec![0; bytes as usize];
         from.read(src - from.base, &mut buffer);
         let whole = from.init.has_range(src - from.base, bytes);
-        let marks = if whole {
-            Vec::new()
-        } else {
-            from.init.marks(src - from.base, bytes)
-        };
+        let marks = if whole { Vec::new() } else { from.init.marks(src - from.base, bytes) };
         to.write(dst - to.base, &buffer);
         to.init.clear_unwritten(dst - to.base, &marks);
         Ok(())
@@ -175,10 +153,7 @@ impl DeviceMemory {
     fn fill(&self, dst: u64, value: &[u8], count: u64) -> Result<(), MemoryError> {
         let align = value.len() as u64;
         if !dst.is_multiple_of(align) {
-            return Err(MemoryError::Misaligned {
-                address: dst,
-                align,
-            });
+            return Err(MemoryError::Misaligned { address: dst, align });
         }
         // A count beyond u64 is out of bounds of any allocation: saturating keeps it so.
         if let Some(allocation) = self.range(dst, align.saturating_mul(count))? {
@@ -189,9 +164,7 @@ impl DeviceMemory {
 
     /// The live allocation that holds an address.
     pub fn allocation_of(&self, address: u64) -> Option<AllocationInfo> {
-        self.view()
-            .find(address)
-            .map(|allocation| allocation.info())
+        self.view().find(address).map(|allocation| allocation.info())
     }
 
     /// All live allocations of the host, lowest address first: what leaks if the context ends now.
@@ -212,12 +185,7 @@ impl DeviceMemory {
 
     /// Bytes not in use.
     pub fn free_bytes(&self) -> u64 {
-        self.capacity
-            - self
-                .table
-                .read()
-                .unwrap_or_else(PoisonError::into_inner)
-                .used
+        self.capacity - self.table.read().unwrap_or_else(PoisonError::into_inner).used
     }
 
     /// What a launch sees: the allocations that exist now.
@@ -225,11 +193,7 @@ impl DeviceMemory {
         let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
         View {
             live: table.live.values().cloned().collect(),
-            freed: table
-                .freed
-                .iter()
-                .map(|(base, bytes)| (*base, *bytes))
-                .collect(),
+            freed: table.freed.iter().map(|(base, bytes)| (*base, *bytes)).collect(),
         }
     }
 
@@ -239,11 +203,7 @@ impl DeviceMemory {
             return Ok(None);
         }
         let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
-        let nearest = table
-            .live
-            .range(..=address)
-            .next_back()
-            .map(|(_, allocation)| allocation);
+        let nearest = table.live.range(..=address).next_back().map(|(_, allocation)| allocation);
         if let Some(allocation) = nearest
             && bytes <= allocation.bytes
             && address - allocation.base <= allocation.bytes - bytes
@@ -251,23 +211,12 @@ impl DeviceMemory {
             return Ok(Some(allocation.clone()));
         }
         if let Some((base, size)) = table.freed_at(address) {
-            return Err(MemoryError::UseAfterFree {
-                address,
-                base,
-                bytes: size,
-            });
+            return Err(MemoryError::UseAfterFree { address, base, bytes: size });
         }
         let nearest = nearest.map_or(String::new(), |allocation| {
-            format!(
-                " (the nearest below is {} bytes at {:#x})",
-                allocation.bytes, allocation.base
-            )
+            format!(" (the nearest below is {} bytes at {:#x})", allocation.bytes, allocation.base)
         });
-        Err(MemoryError::OutOfBounds {
-            address,
-            bytes,
-            nearest,
-        })
+        Err(MemoryError::OutOfBounds { address, bytes, nearest })
     }
 }
 
@@ -280,11 +229,7 @@ impl Table {
 
 impl Allocation {
     pub(crate) fn info(&self) -> AllocationInfo {
-        AllocationInfo {
-            base: self.base,
-            bytes: self.bytes,
-            name: self.name.clone(),
-        }
+        AllocationInfo { base: self.base, bytes: self.bytes, name: self.name.clone() }
     }
 }
 
@@ -303,18 +248,13 @@ impl View {
 
     /// The last allocation that starts at or below an address.
     pub(crate) fn nearest_below(&self, address: u64) -> Option<&Arc<Allocation>> {
-        let count = self
-            .live
-            .partition_point(|allocation| allocation.base <= address);
+        let count = self.live.partition_point(|allocation| allocation.base <= address);
         count.checked_sub(1).and_then(|k| self.live.get(k))
     }
 
     /// The first allocation that starts above an address.
     pub(crate) fn nearest_above(&self, address: u64) -> Option<&Arc<Allocation>> {
-        self.live.get(
-            self.live
-                .partition_point(|allocation| allocation.base <= address),
-        )
+        self.live.get(self.live.partition_point(|allocation| allocation.base <= address))
     }
 
     /// The freed allocation, as base and bytes, that held an address.

@@ -50,9 +50,7 @@ pub enum MemoryError {
         nearest: String,
     },
     /// A fill of 16- or 32-bit values at an address that is not a multiple of the value's size.
-    #[error(
-        "{address:#x} is not a multiple of {align} bytes; align the destination to the filled value"
-    )]
+    #[error("{address:#x} is not a multiple of {align} bytes; align the destination to the filled value")]
     Misaligned {
         /// The address given.
         address: u64,

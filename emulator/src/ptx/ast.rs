@@ -190,13 +190,7 @@ impl ScalarType {
         match self {
             Self::Pred | Self::B8 | Self::U8 | Self::S8 => 1,
             Self::B16 | Self::U16 | Self::S16 | Self::F16 | Self::Bf16 => 2,
-            Self::B32
-            | Self::U32
-            | Self::S32
-            | Self::F16x2
-            | Self::Bf16x2
-            | Self::Tf32
-            | Self::F32 => 4,
+            Self::B32 | Self::U32 | Self::S32 | Self::F16x2 | Self::Bf16x2 | Self::Tf32 | Self::F32 => 4,
             Self::B64 | Self::U64 | Self::S64 | Self::F64 => 8,
             Self::B128 => 16,
         }

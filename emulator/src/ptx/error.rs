@@ -25,12 +25,7 @@ impl ParseError {
     pub(super) fn new(source: &str, position: Position, message: impl Into<String>) -> Self {
         let before = source.get(..position.offset).unwrap_or(source);
         let start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        let line = source
-            .get(start..)
-            .unwrap_or_default()
-            .lines()
-            .next()
-            .unwrap_or_default();
+        let line = source.get(start..).unwrap_or_default().lines().next().unwrap_or_default();
         let column = before.get(start..).map_or(0, |text| text.chars().count()) + 1;
         Self {
             line: position.line,

@@ -61,26 +61,15 @@ fn is_name_part(byte: u8) -> bool {
 
 impl<'a> Lexer<'a> {
     pub(super) fn new(source: &'a str) -> Self {
-        Self {
-            source,
-            offset: 0,
-            line: 1,
-        }
+        Self { source, offset: 0, line: 1 }
     }
 
     fn peek(&self, ahead: usize) -> u8 {
-        self.source
-            .as_bytes()
-            .get(self.offset + ahead)
-            .copied()
-            .unwrap_or(0)
+        self.source.as_bytes().get(self.offset + ahead).copied().unwrap_or(0)
     }
 
     fn position(&self) -> Position {
-        Position {
-            offset: self.offset,
-            line: self.line,
-        }
+        Position { offset: self.offset, line: self.line }
     }
 
     fn error(&self, at: Position, message: impl Into<String>) -> ParseError {
@@ -134,16 +123,8 @@ impl<'a> Lexer<'a> {
     pub(super) fn next(&mut self) -> Result<Token<'a>, ParseError> {
         self.skip_blank()?;
         let at = self.position();
-        let kind = if self.offset >= self.source.len() {
-            Kind::End
-        } else {
-            self.kind(at)?
-        };
-        Ok(Token {
-            kind,
-            at,
-            end: self.offset,
-        })
+        let kind = if self.offset >= self.source.len() { Kind::End } else { self.kind(at)? };
+        Ok(Token { kind, at, end: self.offset })
     }
 
     fn kind(&mut self, at: Position) -> Result<Kind<'a>, ParseError> {
@@ -163,17 +144,13 @@ impl<'a> Lexer<'a> {
                 self.offset += 2;
                 Ok(Kind::Shift(char::from(first)))
             }
-            b',' | b';' | b':' | b'(' | b')' | b'[' | b']' | b'{' | b'}' | b'<' | b'>' | b'@'
-            | b'!' | b'|' | b'+' | b'-' | b'*' | b'/' | b'%' | b'&' | b'^' | b'~' | b'=' => {
+            b',' | b';' | b':' | b'(' | b')' | b'[' | b']' | b'{' | b'}' | b'<' | b'>' | b'@' | b'!'
+            | b'|' | b'+' | b'-' | b'*' | b'/' | b'%' | b'&' | b'^' | b'~' | b'=' => {
                 self.step();
                 Ok(Kind::Punct(char::from(first)))
             }
             _ => {
-                let wrong = self
-                    .source
-                    .get(at.offset..)
-                    .and_then(|rest| rest.chars().next())
-                    .unwrap_or('\0');
+                let wrong = self.source.get(at.offset..).and_then(|rest| rest.chars().next()).unwrap_or('\0');
                 Err(self.error(at, format!("character {wrong:?} has no place in PTX")))
             }
         }
@@ -206,10 +183,7 @@ impl<'a> Lexer<'a> {
                 _ => self.step(),
             }
         }
-        Err(self.error(
-            at,
-            "this string is never closed: `\"` expected on the same line",
-        ))
+        Err(self.error(at, "this string is never closed: `\"` expected on the same line"))
     }
 
     fn number(&mut self, at: Position) -> Result<Kind<'a>, ParseError> {
@@ -222,10 +196,7 @@ impl<'a> Lexer<'a> {
             return self.decimal_fraction(at);
         }
         parse_number(digits).ok_or_else(|| {
-            self.error(
-                at,
-                format!("`{digits}` is no PTX number (or an integer of more than 64 bits)"),
-            )
+            self.error(at, format!("`{digits}` is no PTX number (or an integer of more than 64 bits)"))
         })
     }
 
@@ -251,9 +222,7 @@ fn parse_number(text: &str) -> Option<Kind<'static>> {
     let tail = text.get(2..).unwrap_or_default();
     match text.get(..2) {
         Some("0f" | "0F") => {
-            return exact_hex(tail, 8)
-                .and_then(|bits| u32::try_from(bits).ok())
-                .map(Kind::Float32);
+            return exact_hex(tail, 8).and_then(|bits| u32::try_from(bits).ok()).map(Kind::Float32);
         }
         Some("0d" | "0D") => return exact_hex(tail, 16).map(Kind::Float64),
         _ => {}
@@ -275,11 +244,7 @@ fn parse_number(text: &str) -> Option<Kind<'static>> {
 
 fn exact_hex(text: &str, digits: usize) -> Option<u64> {
     let whole = text.len() == digits && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    if whole {
-        u64::from_str_radix(text, 16).ok()
-    } else {
-        None
-    }
+    if whole { u64::from_str_radix(text, 16).ok() } else { None }
 }
 
 #[cfg(test)]
@@ -291,9 +256,7 @@ mod tests {
         let mut all = Vec::new();
         loop {
             match lexer.next() {
-                Ok(Token {
-                    kind: Kind::End, ..
-                }) => return all,
+                Ok(Token { kind: Kind::End, .. }) => return all,
                 Ok(token) => all.push(token.kind),
                 Err(error) => panic!("{error}"),
             }
@@ -303,28 +266,13 @@ mod tests {
     #[test]
     fn literals() {
         let expected = [10u64, 0, 255, 8, 5, 7, u64::MAX].map(Kind::Integer);
-        assert_eq!(
-            kinds("10 0 0xfF 010 0b101 7U 0xFFFFFFFFFFFFFFFFU"),
-            expected
-        );
-        assert_eq!(
-            kinds("0f3F800000 0F7fc00000"),
-            [Kind::Float32(0x3F80_0000), Kind::Float32(0x7FC0_0000)]
-        );
+        assert_eq!(kinds("10 0 0xfF 010 0b101 7U 0xFFFFFFFFFFFFFFFFU"), expected);
+        assert_eq!(kinds("0f3F800000 0F7fc00000"), [Kind::Float32(0x3F80_0000), Kind::Float32(0x7FC0_0000)]);
         assert_eq!(
             kinds("0d3FF0000000000000 1.5e1"),
             [1.0f64, 15.0].map(|value| Kind::Float64(value.to_bits()))
         );
-        for wrong in [
-            "0f3F8",
-            "08",
-            "0b2",
-            "0x",
-            "0xg",
-            "18446744073709551616",
-            "1r",
-            "0f3F80000000",
-        ] {
+        for wrong in ["0f3F8", "08", "0b2", "0x", "0xg", "18446744073709551616", "1r", "0f3F80000000"] {
             assert!(Lexer::new(wrong).next().is_err(), "{wrong}");
         }
     }
@@ -351,9 +299,6 @@ mod tests {
         let mut lexer = Lexer::new("ok\n  \u{e9} ?");
         assert!(lexer.next().is_ok());
         let error = lexer.next().expect_err("not ASCII");
-        assert_eq!(
-            (error.line, error.column, error.text.as_str()),
-            (2, 3, "\u{e9} ?")
-        );
+        assert_eq!((error.line, error.column, error.text.as_str()), (2, 3, "\u{e9} ?"));
     }
 }

@@ -50,7 +50,8 @@ pub(crate) fn reset() -> CUresult {
     type Reset = unsafe extern "C" fn(i32) -> CUresult;
     // SAFETY: the library is the emulator, loaded for good, and the function has this type.
     unsafe {
-        let library = libloading::os::unix::Library::open(Some("libcuda.so"), libloading::os::unix::RTLD_NOW).expect("loaded");
+        let library = libloading::os::unix::Library::open(Some("libcuda.so"), libloading::os::unix::RTLD_NOW)
+            .expect("loaded");
         let reset = library.get::<Reset>(b"cuDevicePrimaryCtxReset_v2\0").expect("exported");
         reset(0)
     }
@@ -76,8 +77,15 @@ pub(crate) fn function(module: sys::CUmodule, name: &str) -> sys::CUfunction {
 }
 
 /// Launches with parameters of 8 bytes each on the legacy default stream.
-pub(crate) fn launch(function: sys::CUfunction, grid: [u32; 3], block: [u32; 3], shared: u32, parameters: &mut [u64]) -> CUresult {
-    let mut pointers: Vec<*mut std::ffi::c_void> = parameters.iter_mut().map(|value| std::ptr::from_mut(value).cast()).collect();
+pub(crate) fn launch(
+    function: sys::CUfunction,
+    grid: [u32; 3],
+    block: [u32; 3],
+    shared: u32,
+    parameters: &mut [u64],
+) -> CUresult {
+    let mut pointers: Vec<*mut std::ffi::c_void> =
+        parameters.iter_mut().map(|value| std::ptr::from_mut(value).cast()).collect();
     // SAFETY: one pointer for each parameter, each to 8 bytes.
     unsafe {
         sys::cuLaunchKernel(

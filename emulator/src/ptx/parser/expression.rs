@@ -51,10 +51,7 @@ impl Parser<'_> {
             let at = self.take()?.at;
             let right = self.binary(tightness + 1, depth)?;
             value = apply(operator, value, right).ok_or_else(|| {
-                self.error_at(
-                    at,
-                    "this constant cannot be computed: it overflows or divides by zero",
-                )
+                self.error_at(at, "this constant cannot be computed: it overflows or divides by zero")
             })?;
         }
         Ok(value)

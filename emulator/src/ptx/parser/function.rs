@@ -18,31 +18,14 @@ impl Parser<'_> {
 
     fn function(&mut self, kind: FunctionKind, linkage: Linkage) -> Parsed<Function> {
         self.scopes.open();
-        let returns = if kind == FunctionKind::Device {
-            self.parameters()?
-        } else {
-            Vec::new()
-        };
+        let returns = if kind == FunctionKind::Device { self.parameters()? } else { Vec::new() };
         let line = self.token.at.line;
         let name = self.expect_name("a function name")?.to_owned();
         let params = self.parameters()?;
         let directives = self.launch_directives()?;
-        let body = if self.eat_punct(';')? {
-            None
-        } else {
-            Some(self.block(0)?)
-        };
+        let body = if self.eat_punct(';')? { None } else { Some(self.block(0)?) };
         self.scopes.close();
-        Ok(Function {
-            kind,
-            linkage,
-            name,
-            params,
-            returns,
-            directives,
-            body,
-            line,
-        })
+        Ok(Function { kind, linkage, name, params, returns, directives, body, line })
     }
 
     /// `(parameter, …)`; none at all if no parenthesis stands here.
@@ -71,21 +54,17 @@ impl Parser<'_> {
                     self.skip_pragma()?;
                     continue;
                 }
-                "noreturn" | "explicitcluster" | "maxntid" | "reqntid" | "minnctapersm"
-                | "maxnreg" | "reqnctapercluster" | "maxclusterrank" => self.take()?,
+                "noreturn" | "explicitcluster" | "maxntid" | "reqntid" | "minnctapersm" | "maxnreg"
+                | "reqnctapercluster" | "maxclusterrank" => self.take()?,
                 _ => {
-                    return Err(
-                        self.expected("a launch directive that this emulator knows, or `{`")
-                    );
+                    return Err(self.expected("a launch directive that this emulator knows, or `{`"));
                 }
             };
             match word {
                 "maxntid" => directives.maxntid = Some(self.extent()?),
                 "reqntid" => directives.reqntid = Some(self.extent()?),
                 "reqnctapercluster" => directives.reqnctapercluster = Some(self.extent()?),
-                "minnctapersm" => {
-                    directives.minnctapersm = Some(self.expect_u32("the number of blocks")?)
-                }
+                "minnctapersm" => directives.minnctapersm = Some(self.expect_u32("the number of blocks")?),
                 "maxnreg" => directives.maxnreg = Some(self.expect_u32("the number of registers")?),
                 "maxclusterrank" => {
                     directives.maxclusterrank = Some(self.expect_u32("the number of blocks")?)

@@ -39,11 +39,7 @@ mod limit {
 pub fn parse(source: &str) -> Result<Module, ParseError> {
     let start = Position { offset: 0, line: 1 };
     if source.len() > limit::TEXT {
-        return Err(ParseError::new(
-            source,
-            start,
-            "the module is longer than 64 MiB: split it",
-        ));
+        return Err(ParseError::new(source, start, "the module is longer than 64 MiB: split it"));
     }
     Parser::new(source)?.module()
 }
@@ -65,14 +61,7 @@ impl<'a> Parser<'a> {
         let mut lexer = Lexer::new(source);
         let token = lexer.next()?;
         let following = lexer.next()?;
-        Ok(Self {
-            source,
-            lexer,
-            token,
-            following,
-            taken_to: 0,
-            scopes: Scopes::default(),
-        })
+        Ok(Self { source, lexer, token, following, taken_to: 0, scopes: Scopes::default() })
     }
 
     /// Takes the current token and moves on.
@@ -97,10 +86,7 @@ impl<'a> Parser<'a> {
         let found = match self.token.kind {
             Kind::End => "the end of the text".to_owned(),
             _ => {
-                let text = self
-                    .source
-                    .get(self.token.at.offset..self.token.end)
-                    .unwrap_or_default();
+                let text = self.source.get(self.token.at.offset..self.token.end).unwrap_or_default();
                 format!("`{}`", text.chars().take(64).collect::<String>())
             }
         };
@@ -132,19 +118,11 @@ impl<'a> Parser<'a> {
     }
 
     fn expect_punct(&mut self, punct: char) -> Parsed<()> {
-        if self.eat_punct(punct)? {
-            Ok(())
-        } else {
-            Err(self.expected(&format!("`{punct}`")))
-        }
+        if self.eat_punct(punct)? { Ok(()) } else { Err(self.expected(&format!("`{punct}`"))) }
     }
 
     fn expect_dotted(&mut self, word: &str) -> Parsed<()> {
-        if self.eat_dotted(word)? {
-            Ok(())
-        } else {
-            Err(self.expected(&format!("`.{word}`")))
-        }
+        if self.eat_dotted(word)? { Ok(()) } else { Err(self.expected(&format!("`.{word}`"))) }
     }
 
     fn expect_name(&mut self, what: &str) -> Parsed<&'a str> {

@@ -8,13 +8,8 @@ impl Parser<'_> {
     pub(super) fn module(&mut self) -> Parsed<Module> {
         let version = self.version()?;
         let target = self.target()?;
-        let mut module = Module {
-            version,
-            target,
-            address_size: 64,
-            variables: Vec::new(),
-            functions: Vec::new(),
-        };
+        let mut module =
+            Module { version, target, address_size: 64, variables: Vec::new(), functions: Vec::new() };
         while self.token.kind != Kind::End {
             self.module_statement(&mut module)?;
         }
@@ -31,12 +26,9 @@ impl Parser<'_> {
             Kind::Dotted("section") => self.skip_section()?,
             Kind::Dotted("file" | "loc") => self.skip_line()?,
             Kind::Dotted("reg" | "local" | "param") => {
-                return Err(self
-                    .error("registers, parameters and local variables belong inside a function"));
+                return Err(self.error("registers, parameters and local variables belong inside a function"));
             }
-            Kind::Dotted(_) if self.at_declaration() => {
-                module.variables.extend(self.declaration(linkage)?)
-            }
+            Kind::Dotted(_) if self.at_declaration() => module.variables.extend(self.declaration(linkage)?),
             Kind::Punct(';') => self.expect_punct(';')?,
             _ => return Err(self.expected("a module directive that this emulator knows")),
         }
@@ -58,13 +50,8 @@ impl Parser<'_> {
     /// `.version 8.0`: the lexer sees a fraction, so the digits are read from its text.
     fn version(&mut self) -> Parsed<(u32, u32)> {
         self.expect_dotted("version")?;
-        let text = self
-            .source
-            .get(self.token.at.offset..self.token.end)
-            .unwrap_or_default();
-        let parts = text
-            .split_once('.')
-            .map(|(major, minor)| (major.parse(), minor.parse()));
+        let text = self.source.get(self.token.at.offset..self.token.end).unwrap_or_default();
+        let parts = text.split_once('.').map(|(major, minor)| (major.parse(), minor.parse()));
         match parts {
             Some((Ok(major), Ok(minor))) => {
                 self.take()?;
@@ -94,14 +81,10 @@ impl Parser<'_> {
         let digits = number.trim_end_matches(['a', 'f']);
         let suffix = number.get(digits.len()..).unwrap_or_default();
         match (digits.parse(), suffix.chars().next()) {
-            (Ok(sm), suffix_char) if suffix.len() <= 1 => Ok(Target {
-                sm,
-                suffix: suffix_char,
-            }),
-            _ => Err(self.error_at(
-                at,
-                format!("`{name}` is no target: write `sm_` and a compute capability"),
-            )),
+            (Ok(sm), suffix_char) if suffix.len() <= 1 => Ok(Target { sm, suffix: suffix_char }),
+            _ => {
+                Err(self.error_at(at, format!("`{name}` is no target: write `sm_` and a compute capability")))
+            }
         }
     }
 
@@ -110,10 +93,9 @@ impl Parser<'_> {
         let at = self.token.at;
         match self.expect_u32("64")? {
             64 => Ok(64),
-            other => Err(self.error_at(
-                at,
-                format!("addresses of {other} bits are not supported: compile for 64"),
-            )),
+            other => {
+                Err(self.error_at(at, format!("addresses of {other} bits are not supported: compile for 64")))
+            }
         }
     }
 }

@@ -40,9 +40,7 @@ fn is_special(name: &str) -> bool {
         return false;
     };
     let numbered = |prefix: &&str| {
-        let tail = word
-            .strip_prefix(*prefix)
-            .map(|tail| tail.strip_suffix("_64").unwrap_or(tail));
+        let tail = word.strip_prefix(*prefix).map(|tail| tail.strip_suffix("_64").unwrap_or(tail));
         tail.is_some_and(|tail| !tail.is_empty() && tail.bytes().all(|byte| byte.is_ascii_digit()))
     };
     EXACT.contains(&word)
@@ -74,9 +72,8 @@ impl<'a> Parser<'a> {
         if depth > limit::OPERAND_DEPTH {
             return Err(self.error("operands are nested too deeply"));
         }
-        *room = room
-            .checked_sub(1)
-            .ok_or_else(|| self.error("the instruction has more than 512 operands"))?;
+        *room =
+            room.checked_sub(1).ok_or_else(|| self.error("the instruction has more than 512 operands"))?;
         match self.token.kind {
             Kind::Name("_") => self.sink_or_pair(room, depth),
             Kind::Name("WARP_SZ") => self.integer().map(Operand::Integer),
@@ -88,9 +85,7 @@ impl<'a> Parser<'a> {
             }
             Kind::Punct('!') if matches!(self.following.kind, Kind::Name(_)) => {
                 self.take()?;
-                Ok(Operand::Negated(
-                    self.expect_name("a predicate")?.to_owned(),
-                ))
+                Ok(Operand::Negated(self.expect_name("a predicate")?.to_owned()))
             }
             Kind::Float32(bits) => self.take().map(|_| Operand::Float32(bits)),
             Kind::Float64(bits) => self.take().map(|_| Operand::Float64(bits)),
@@ -106,13 +101,7 @@ impl<'a> Parser<'a> {
         matches!(self.following.kind, Kind::Name(_) | Kind::Punct(')'))
     }
 
-    fn delimited(
-        &mut self,
-        open: char,
-        close: char,
-        room: &mut usize,
-        depth: u32,
-    ) -> Parsed<Vec<Operand>> {
+    fn delimited(&mut self, open: char, close: char, room: &mut usize, depth: u32) -> Parsed<Vec<Operand>> {
         self.expect_punct(open)?;
         if self.eat_punct(close)? {
             return Ok(Vec::new());
@@ -145,10 +134,7 @@ impl<'a> Parser<'a> {
             return self.pair_or(Operand::Register(name.whole), room, depth);
         }
         let offset = self.optional_offset()?;
-        Ok(Operand::Symbol {
-            name: name.whole,
-            offset,
-        })
+        Ok(Operand::Symbol { name: name.whole, offset })
     }
 
     fn is_register(&self, name: &str) -> bool {
@@ -176,34 +162,24 @@ impl<'a> Parser<'a> {
             Kind::Name(name) if name != "WARP_SZ" => {
                 let name = self.qualified_name()?;
                 let register = self.is_register(&name.base);
-                let base = if register {
-                    AddressBase::Register
-                } else {
-                    AddressBase::Symbol
-                };
+                let base = if register { AddressBase::Register } else { AddressBase::Symbol };
                 (base(name.whole), self.optional_offset()?)
             }
             _ => {
                 let at = self.token.at;
                 // Addresses above 2^63 wrap to negative offsets, as the hardware adds them.
                 let value = self.integer()?;
-                let offset =
-                    i64::try_from(value).or_else(|_| u64::try_from(value).map(u64::cast_signed));
+                let offset = i64::try_from(value).or_else(|_| u64::try_from(value).map(u64::cast_signed));
                 (
                     AddressBase::Absolute,
-                    offset
-                        .map_err(|_| self.error_at(at, "this address does not fit in 64 bits"))?,
+                    offset.map_err(|_| self.error_at(at, "this address does not fit in 64 bits"))?,
                 )
             }
         };
         if self.eat_punct(',')? {
             let coordinates = self.delimited('{', '}', room, depth)?;
             self.expect_punct(']')?;
-            return Ok(Operand::TensorAddress {
-                base,
-                offset,
-                coordinates,
-            });
+            return Ok(Operand::TensorAddress { base, offset, coordinates });
         }
         self.expect_punct(']')?;
         Ok(Operand::Address { base, offset })

@@ -40,12 +40,7 @@ impl<'a> Scopes<'a> {
     }
 
     fn is_in_range(&self, name: &str) -> bool {
-        let digits = name
-            .bytes()
-            .rev()
-            .take_while(u8::is_ascii_digit)
-            .count()
-            .min(10);
+        let digits = name.bytes().rev().take_while(u8::is_ascii_digit).count().min(10);
         // A prefix may itself end in digits, so every split is tried.
         (1..=digits).any(|tail| {
             let (prefix, index) = name.split_at(name.len() - tail);

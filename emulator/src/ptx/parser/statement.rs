@@ -28,16 +28,10 @@ impl Parser<'_> {
             Kind::Dotted("pragma") => self.skip_pragma()?,
             Kind::Dotted("loc") => self.skip_line()?,
             Kind::Dotted(_) if self.at_declaration() => {
-                statements.extend(
-                    self.declaration(Linkage::Private)?
-                        .into_iter()
-                        .map(Statement::Variable),
-                );
+                statements.extend(self.declaration(Linkage::Private)?.into_iter().map(Statement::Variable));
             }
             Kind::Dotted(_) => return Err(self.expected("a directive that this emulator knows")),
-            Kind::Name(_) if self.following.kind == Kind::Punct(':') => {
-                statements.push(self.label()?)
-            }
+            Kind::Name(_) if self.following.kind == Kind::Punct(':') => statements.push(self.label()?),
             Kind::Name(_) => statements.push(self.instruction()?),
             _ => return Err(self.expected("a statement or `}`")),
         }
@@ -56,11 +50,7 @@ impl Parser<'_> {
                     targets.push(self.expect_name("a label")?.to_owned());
                 }
                 self.expect_punct(';')?;
-                Ok(Statement::BranchTargets {
-                    name,
-                    targets,
-                    line,
-                })
+                Ok(Statement::BranchTargets { name, targets, line })
             }
             Kind::Dotted("callprototype") => {
                 self.take()?;
@@ -68,12 +58,7 @@ impl Parser<'_> {
                 self.expect_name("`_`")?;
                 let params = self.parameters()?;
                 self.expect_punct(';')?;
-                Ok(Statement::CallPrototype {
-                    name,
-                    returns,
-                    params,
-                    line,
-                })
+                Ok(Statement::CallPrototype { name, returns, params, line })
             }
             _ => Ok(Statement::Label(name, line)),
         }
@@ -98,14 +83,7 @@ impl Parser<'_> {
         self.expect_punct(';')?;
         let source = self.source.get(from..self.taken_to).unwrap_or_default();
         let text = source.split_whitespace().collect::<Vec<_>>().join(" ");
-        Ok(Statement::Instruction(Instruction {
-            guard,
-            opcode,
-            modifiers,
-            operands,
-            line,
-            text,
-        }))
+        Ok(Statement::Instruction(Instruction { guard, opcode, modifiers, operands, line, text }))
     }
 
     fn modifiers(&mut self) -> Parsed<Vec<String>> {

@@ -94,13 +94,7 @@ impl<'a> Parser<'a> {
         if space == Space::Param && self.eat_dotted("ptr")? {
             self.pointer_attributes()?;
         }
-        Ok(Head {
-            space,
-            ty,
-            vector,
-            align,
-            linkage,
-        })
+        Ok(Head { space, ty, vector, align, linkage })
     }
 
     fn alignment(&mut self) -> Parsed<u32> {
@@ -124,10 +118,7 @@ impl<'a> Parser<'a> {
 
     /// `.ptr.global.align 16`: what a pointer parameter points to, a hint to ptxas.
     fn pointer_attributes(&mut self) -> Parsed<()> {
-        if matches!(
-            self.token.kind,
-            Kind::Dotted("const" | "global" | "local" | "shared")
-        ) {
+        if matches!(self.token.kind, Kind::Dotted("const" | "global" | "local" | "shared")) {
             self.take()?;
         }
         if self.at_dotted("align") {
@@ -139,16 +130,8 @@ impl<'a> Parser<'a> {
     fn declarator(&mut self, head: Head) -> Parsed<Variable> {
         let at = self.token.at;
         let name = self.expect_name("a name")?;
-        let count = if head.space == Space::Reg {
-            self.register(name, at)?
-        } else {
-            None
-        };
-        let array = if self.at_punct('[') {
-            Some(self.dimensions(head)?)
-        } else {
-            None
-        };
+        let count = if head.space == Space::Reg { self.register(name, at)? } else { None };
+        let array = if self.at_punct('[') { Some(self.dimensions(head)?) } else { None };
         let mut init = Vec::new();
         if matches!(head.space, Space::Global | Space::Const) && self.eat_punct('=')? {
             self.initialiser(&mut init, 0)?;
@@ -190,9 +173,7 @@ impl<'a> Parser<'a> {
             if self.eat_punct(']')? {
                 // Only the first dimension may be left open.
                 if open || !dimensions.is_empty() {
-                    return Err(
-                        self.error_at(at, "only a single dimension may be left open: `name[]`")
-                    );
+                    return Err(self.error_at(at, "only a single dimension may be left open: `name[]`"));
                 }
                 open = true;
                 continue;
@@ -200,10 +181,7 @@ impl<'a> Parser<'a> {
             let size = u64::try_from(self.integer()?).unwrap_or(u64::MAX);
             self.expect_punct(']')?;
             bytes = bytes.saturating_mul(size);
-            if open
-                || dimensions.len() >= limit::OPERAND_DEPTH as usize
-                || bytes > limit::VARIABLE_BYTES
-            {
+            if open || dimensions.len() >= limit::OPERAND_DEPTH as usize || bytes > limit::VARIABLE_BYTES {
                 return Err(self.error_at(at, "this array is larger than any device's memory"));
             }
             dimensions.push(size);
@@ -220,9 +198,9 @@ impl<'a> Parser<'a> {
     ) -> Parsed<()> {
         let room = match array {
             Some([]) => return Ok(()),
-            Some(dimensions) => dimensions.iter().fold(u64::from(head.vector), |all, size| {
-                all.saturating_mul(*size)
-            }),
+            Some(dimensions) => {
+                dimensions.iter().fold(u64::from(head.vector), |all, size| all.saturating_mul(*size))
+            }
             None => u64::from(head.vector),
         };
         if values as u64 > room {
@@ -260,20 +238,12 @@ impl<'a> Parser<'a> {
                 let (name, offset) = self.symbol_and_offset()?;
                 self.expect_punct(')')?;
                 let offset = offset.wrapping_add(self.optional_offset()?);
-                Ok(Initial::Symbol {
-                    name,
-                    offset,
-                    generic: true,
-                })
+                Ok(Initial::Symbol { name, offset, generic: true })
             }
             Kind::Name("WARP_SZ") => self.integer().map(Initial::Integer),
             Kind::Name(_) => {
                 let (name, offset) = self.symbol_and_offset()?;
-                Ok(Initial::Symbol {
-                    name,
-                    offset,
-                    generic: false,
-                })
+                Ok(Initial::Symbol { name, offset, generic: false })
             }
             _ => match self.negative_float()? {
                 Some(bits) => Ok(Initial::Float64(bits)),
