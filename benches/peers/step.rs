@@ -60,8 +60,8 @@ impl Worker {
     /// One step on the first `rows` rows; returns the loss.
     fn run(&mut self, rows: usize) -> Result<f32> {
         let elements = rows * self.dim;
-        let batch = Batch::new(&self.users[..elements], &self.items[..elements], self.dim)
-            .log_q(&self.log_q[..rows]);
+        let batch =
+            Batch::new(&self.users[..elements], &self.items[..elements], self.dim).log_q(&self.log_q[..rows]);
         let mut gradients = Gradients::new(&mut self.d_users[..elements], &mut self.d_items[..elements]);
         Ok(self.loss.step(&batch, &mut gradients)?.loss()?)
     }
