@@ -103,7 +103,7 @@ fn backward_without_its_forward() {
     refused(&mut loss, "shape");
     loss.forward(&inputs.batch(false, false)).unwrap();
     loss.set_temperature(0.2).unwrap();
-    refused(&mut loss, "temperature");
+    refused(&mut loss, "configuration");
     loss.forward(&inputs.batch(false, false)).unwrap();
     loss.evaluate(&inputs.batch(false, false)).unwrap();
     refused(&mut loss, "evaluation");
