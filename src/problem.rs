@@ -159,7 +159,7 @@ impl Problem {
     }
 }
 
-fn row_count(what: &'static str, len: usize, dim: usize) -> Result<usize> {
+pub(crate) fn row_count(what: &'static str, len: usize, dim: usize) -> Result<usize> {
     if len % dim != 0 {
         return Err(Error::NotRows { what, len, dim });
     }
