@@ -4,8 +4,8 @@ use crate::ptx::ast::ScalarType;
 /// Lanes of a warp.
 pub(crate) const LANES: usize = 32;
 
-/// Registers of a warp, structure of arrays. Registers of 8, 16 and 32 bits share the narrow file and keep the bits
-/// above their width zero; predicates are one bit per lane.
+/// Registers of a warp, structure of arrays. Registers of 8, 16 and 32 bits share the narrow file, where nothing may
+/// rely on the bits above their width; predicates are one bit per lane.
 pub(crate) struct Regs {
     pub(crate) narrow: Vec<[u32; LANES]>,
     pub(crate) wide: Vec<[u64; LANES]>,
@@ -34,8 +34,6 @@ impl Class {
 pub(crate) trait Value: Copy {
     /// The array element of its file.
     type Bits: Copy + Default;
-    /// The PTX type whose width and immediates it has.
-    const TYPE: ScalarType;
     fn from_bits(bits: Self::Bits) -> Self;
     fn bits(self) -> Self::Bits;
     fn get(regs: &Regs, slot: u32) -> &[Self::Bits; LANES];
@@ -43,10 +41,9 @@ pub(crate) trait Value: Copy {
 }
 
 macro_rules! value {
-    ($t:ty, $ty:ident, $bits:ty, $file:ident, $from:expr, $to:expr) => {
+    ($t:ty, $bits:ty, $file:ident, $from:expr, $to:expr) => {
         impl Value for $t {
             type Bits = $bits;
-            const TYPE: ScalarType = ScalarType::$ty;
             #[inline(always)]
             fn from_bits(bits: $bits) -> Self {
                 $from(bits)
@@ -67,14 +64,16 @@ macro_rules! value {
     };
 }
 
-value!(u16, U16, u32, narrow, |b: u32| b as u16, |v: u16| u32::from(v));
-value!(i16, S16, u32, narrow, |b: u32| b as i16, |v: i16| u32::from(v as u16));
-value!(u32, U32, u32, narrow, |b: u32| b, |v: u32| v);
-value!(i32, S32, u32, narrow, |b: u32| b as i32, |v: i32| v as u32);
-value!(f32, F32, u32, narrow, f32::from_bits, f32::to_bits);
-value!(u64, U64, u64, wide, |b: u64| b, |v: u64| v);
-value!(i64, S64, u64, wide, |b: u64| b as i64, |v: i64| v as u64);
-value!(f64, F64, u64, wide, f64::from_bits, f64::to_bits);
+value!(u8, u32, narrow, |b: u32| b as u8, |v: u8| u32::from(v));
+value!(i8, u32, narrow, |b: u32| b as i8, |v: i8| i32::from(v) as u32);
+value!(u16, u32, narrow, |b: u32| b as u16, |v: u16| u32::from(v));
+value!(i16, u32, narrow, |b: u32| b as i16, |v: i16| i32::from(v) as u32);
+value!(u32, u32, narrow, |b: u32| b, |v: u32| v);
+value!(i32, u32, narrow, |b: u32| b as i32, |v: i32| v as u32);
+value!(f32, u32, narrow, f32::from_bits, f32::to_bits);
+value!(u64, u64, wide, |b: u64| b, |v: u64| v);
+value!(i64, u64, wide, |b: u64| b as i64, |v: i64| v as u64);
+value!(f64, u64, wide, f64::from_bits, f64::to_bits);
 
 /// Writes a result to the lanes of `mask`.
 #[inline(always)]

@@ -144,12 +144,8 @@ pub fn sub(kind: Half, a: u16, b: u16, mode: HalfMode) -> u16 {
 /// `mul{.rnd}{.ftz}{.sat}`.
 #[inline(always)]
 pub fn mul(kind: Half, a: u16, b: u16, mode: HalfMode) -> u16 {
-    let (a, b) = (input(kind, a, mode), input(kind, b, mode));
-    let product = match kind {
-        Half::F16 => f32_to_f16(a * b),
-        // In f32 a product of bf16 may already round, at its subnormal end.
-        Half::Bf16 => from_f64(kind, f64::from(a) * f64::from(b), Rounding::Nearest),
-    };
+    // f32 holds the product exactly, but for bf16 products far below the smallest subnormal.
+    let product = from_f32(kind, input(kind, a, mode) * input(kind, b, mode));
     output(kind, product, mode)
 }
 
