@@ -7,6 +7,8 @@ pub mod bank;
 mod batch;
 pub mod config;
 pub mod cpu;
+#[cfg(feature = "cuda")]
+pub mod cuda;
 mod element;
 mod error;
 pub mod objective;

@@ -160,7 +160,7 @@ impl Problem {
 }
 
 pub(crate) fn row_count(what: &'static str, len: usize, dim: usize) -> Result<usize> {
-    if len % dim != 0 {
+    if !len.is_multiple_of(dim) {
         return Err(Error::NotRows { what, len, dim });
     }
     Ok(len / dim)

@@ -32,7 +32,7 @@ pub struct InBatchLoss {
     /// The last call's problem; its rows are what [`Output`] shows.
     problem: Option<Problem>,
     loss: Option<f32>,
-    d_inverse_temperature: f32,
+    d_inverse_temperature: Option<f32>,
     /// What `backward` may build upon.
     saved: Saved,
 }
@@ -66,7 +66,7 @@ impl InBatchLoss {
             workspace: Workspace::default(),
             problem: None,
             loss: None,
-            d_inverse_temperature: f32::NAN,
+            d_inverse_temperature: None,
             saved: Saved::Nothing,
         })
     }
@@ -186,7 +186,7 @@ impl InBatchLoss {
         } else {
             Saved::Nothing
         };
-        self.d_inverse_temperature = f32::NAN;
+        self.d_inverse_temperature = None;
         Ok(())
     }
 
@@ -205,7 +205,7 @@ impl InBatchLoss {
         rows.partition = RowPartition::new(problem, column_tiles);
         rows.user_gradients(&self.config, forward, coefficient, backward, gradients.users.0);
         let each = backward.rows[..problem.rows].iter().map(|row| row.d_inverse_temperature);
-        self.d_inverse_temperature = each.sum::<f64>() as f32;
+        self.d_inverse_temperature = Some(each.sum::<f64>() as f32);
         let sweep = ColumnSweep { forward: rows, lanes: lanes(problem.gradient_columns()), rows: backward };
         sweep.run(&columns.segments[0], gradients.items.0);
         if let Some(extra) = &mut gradients.extra {
@@ -257,8 +257,11 @@ impl Output<'_> {
         self.rows(&self.of.workspace.forward.z_positive)
     }
 
-    /// dloss / d(1/temperature), after a step or a backward; NaN after anything else.
-    pub fn d_inverse_temperature(&self) -> f32 {
-        self.of.d_inverse_temperature
+    /// dloss / d(1/temperature).
+    ///
+    /// # Errors
+    /// [`Error::NoTemperatureGradient`] unless the call was a step or a backward.
+    pub fn d_inverse_temperature(&self) -> Result<f32> {
+        self.of.d_inverse_temperature.ok_or(Error::NoTemperatureGradient)
     }
 }

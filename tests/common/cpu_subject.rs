@@ -112,7 +112,7 @@ impl Cpu {
         results.log_sum_exp = output.log_sum_exp().iter().copied().map(f64::from).collect();
         if !matches!(call, Call::Evaluate) {
             results.gradients = Some(GradientResults {
-                inverse_temperature: f64::from(output.d_inverse_temperature()),
+                inverse_temperature: f64::from(output.d_inverse_temperature()?),
                 users: widen(&d_users),
                 items: widen(&d_items),
                 extra: case.wants_extra_gradient.then(|| widen(&d_extra)),

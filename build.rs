@@ -1,0 +1,181 @@
+//! Turns `kernels/*.cu` into the PTX that the crate embeds: `$OUT_DIR/<stem>.ptx`.
+//!
+//! With an nvcc at hand the kernels are compiled; without one the committed `kernels/ptx/<stem>.ptx`
+//! is taken, once its hash has shown that it belongs to these sources. So the crate builds on any
+//! machine, and a kernel that was edited but not compiled never goes unnoticed.
+//!
+//! Variables:
+//! - `INBATCH_PTX`: `auto` (default, as above), `committed` (never run nvcc), `compile` (nvcc or
+//!   fail), `update` (as `compile`, and rewrite the committed PTX; see `scripts/ptx.sh`), `check` (as
+//!   `compile`, and fail unless the committed PTX is the same; see `scripts/compiler-gate.py`).
+//! - `INBATCH_NVCC`, `NVCC`: the compiler; otherwise `CUDA_HOME`, `CUDA_PATH`, `PATH` and
+//!   `/usr/local/cuda` are searched.
+//!
+//! The compiled crate sees `INBATCH_PTX_SOURCE`: `committed`, or the compiler's path.
+
+#[path = "build/nvcc.rs"]
+mod nvcc;
+#[path = "build/ptx.rs"]
+mod ptx;
+
+use std::path::{Path, PathBuf};
+use std::{env, fs};
+
+use nvcc::Nvcc;
+use ptx::Kernel;
+
+fn main() {
+    println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-changed=build");
+    if env::var_os("CARGO_FEATURE_CUDA").is_none() {
+        return;
+    }
+    if let Err(message) = build() {
+        // One `cargo::error` a line: Cargo shows each under the crate's name.
+        message.lines().for_each(|line| println!("cargo::error={line}"));
+        std::process::exit(1);
+    }
+}
+
+fn build() -> Result<(), String> {
+    let root = PathBuf::from(required("CARGO_MANIFEST_DIR")?);
+    let out = PathBuf::from(required("OUT_DIR")?);
+    let kernels = ptx::kernels(&root.join("kernels"))?;
+    let committed = root.join("kernels/ptx");
+    watch(&root, &kernels);
+
+    let mode = Mode::from_env()?;
+    let compiler = if mode == Mode::Committed { None } else { nvcc::find()? };
+    let source = match compiler {
+        Some(nvcc) => match compile_all(&nvcc, &kernels, &out) {
+            Ok(()) => nvcc.path().display().to_string(),
+            Err(why) if mode == Mode::Auto => {
+                // An edited kernel with a mistake in it comes here too: then the compiler's words count.
+                copy_committed(&kernels, &committed, &out).map_err(|stale| format!("{why}\n{stale}"))?;
+                let line = why.lines().next().unwrap_or_default();
+                println!("cargo::warning=using the committed PTX, as nvcc failed: {line}");
+                "committed".to_owned()
+            }
+            Err(why) => return Err(why),
+        },
+        None if !matches!(mode, Mode::Auto | Mode::Committed) => {
+            return Err("INBATCH_PTX asks for compilation, but no nvcc was found: set INBATCH_NVCC".into());
+        }
+        None => {
+            copy_committed(&kernels, &committed, &out)?;
+            "committed".to_owned()
+        }
+    };
+    match mode {
+        Mode::Update => update_committed(&kernels, &out, &committed)?,
+        Mode::Check => compare_committed(&kernels, &out, &committed)?,
+        Mode::Auto | Mode::Committed | Mode::Compile => {}
+    }
+    println!("cargo::rustc-env=INBATCH_PTX_SOURCE={source}");
+    Ok(())
+}
+
+/// What `INBATCH_PTX` asks for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Auto,
+    Committed,
+    Compile,
+    Update,
+    Check,
+}
+
+impl Mode {
+    fn from_env() -> Result<Self, String> {
+        // docs.rs has no CUDA, and documentation needs no fresh PTX.
+        if env::var_os("DOCS_RS").is_some() {
+            return Ok(Self::Committed);
+        }
+        match env::var("INBATCH_PTX").as_deref() {
+            Err(_) | Ok("" | "auto") => Ok(Self::Auto),
+            Ok("committed") => Ok(Self::Committed),
+            Ok("compile") => Ok(Self::Compile),
+            Ok("update") => Ok(Self::Update),
+            Ok("check") => Ok(Self::Check),
+            Ok(other) => {
+                Err(format!("INBATCH_PTX is {other:?}: use auto, committed, compile, update or check"))
+            }
+        }
+    }
+}
+
+/// Tells Cargo when to run this again: sources, new files beside them, the committed PTX, variables.
+fn watch(root: &Path, kernels: &[Kernel]) {
+    // The folder, not only its files: a kernel that is added must be seen too.
+    let folder = root.join("kernels");
+    if folder.exists() {
+        println!("cargo::rerun-if-changed={}", folder.display());
+    }
+    for file in kernels.iter().flat_map(Kernel::files) {
+        println!("cargo::rerun-if-changed={}", file.display());
+    }
+    for variable in ["INBATCH_PTX", "DOCS_RS"].iter().chain(&nvcc::VARIABLES) {
+        println!("cargo::rerun-if-env-changed={variable}");
+    }
+}
+
+fn compile_all(nvcc: &Nvcc, kernels: &[Kernel], out: &Path) -> Result<(), String> {
+    for kernel in kernels {
+        let raw = nvcc.compile(kernel, out)?;
+        ptx::write_atomically(&kernel.ptx_in(out), &ptx::finish(&raw, kernel.hash())?)?;
+    }
+    Ok(())
+}
+
+fn copy_committed(kernels: &[Kernel], committed: &Path, out: &Path) -> Result<(), String> {
+    for kernel in kernels {
+        let path = kernel.ptx_in(committed);
+        let text =
+            fs::read_to_string(&path).map_err(|e| stale(kernel, &path, &format!("cannot be read: {e}")))?;
+        ptx::check_hash(&text, kernel.hash()).map_err(|why| stale(kernel, &path, &why))?;
+        ptx::write_atomically(&kernel.ptx_in(out), &text)?;
+    }
+    Ok(())
+}
+
+/// The one error a contributor meets who edits a kernel on a machine without nvcc.
+fn stale(kernel: &Kernel, path: &Path, why: &str) -> String {
+    format!(
+        "{}: {why}\nkernels/{}.cu must be compiled: run scripts/ptx.sh (it installs the compiler from PyPI \
+         into a virtual environment if need be), or set INBATCH_NVCC to an nvcc of CUDA 12 or later",
+        path.display(),
+        kernel.stem()
+    )
+}
+
+fn update_committed(kernels: &[Kernel], out: &Path, committed: &Path) -> Result<(), String> {
+    fs::create_dir_all(committed).map_err(|e| format!("{}: {e}", committed.display()))?;
+    for kernel in kernels {
+        let fresh = ptx::read(&kernel.ptx_in(out))?;
+        let path = kernel.ptx_in(committed);
+        // An unchanged file keeps its time, so that Cargo does not build again.
+        if fs::read_to_string(&path).ok().as_deref() != Some(&fresh) {
+            ptx::write_atomically(&path, &fresh)?;
+        }
+    }
+    for orphan in ptx::orphans(committed, kernels)? {
+        fs::remove_file(&orphan).map_err(|e| format!("{}: {e}", orphan.display()))?;
+    }
+    Ok(())
+}
+
+fn compare_committed(kernels: &[Kernel], out: &Path, committed: &Path) -> Result<(), String> {
+    let differing = kernels
+        .iter()
+        .filter(|kernel| fs::read(kernel.ptx_in(committed)).ok() != fs::read(kernel.ptx_in(out)).ok())
+        .map(|kernel| kernel.ptx_in(committed));
+    let wrong: Vec<_> = differing.chain(ptx::orphans(committed, kernels)?).collect();
+    if wrong.is_empty() {
+        return Ok(());
+    }
+    Err(format!("not what nvcc makes of the sources: {wrong:?}; run scripts/ptx.sh and commit the result"))
+}
+
+fn required(variable: &str) -> Result<String, String> {
+    env::var(variable).map_err(|e| format!("{variable}: {e}; build through Cargo"))
+}

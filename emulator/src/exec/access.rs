@@ -1,0 +1,371 @@
+//! Loads and stores: addresses, state spaces, bounds.
+use super::fault::{Fault, Outcome};
+use super::machine::Machine;
+use super::op::{Access, Address, Space, window};
+use super::regs::{Class, LANES, Regs, lanes, put};
+use super::warp::Warp;
+use super::{Checks, FaultKind};
+use crate::memory::{Allocation, Unready};
+
+/// Addresses of all lanes.
+pub(crate) type Addresses = [u64; LANES];
+
+/// Base plus offset, for every lane.
+#[inline(always)]
+pub(crate) fn addresses(regs: &Regs, address: &Address) -> Addresses {
+    let offset = address.offset as u64;
+    match address.class {
+        Class::Wide => regs.wide[address.slot as usize].map(|base| base.wrapping_add(offset)),
+        _ => regs.narrow[address.slot as usize].map(|base| u64::from(base).wrapping_add(offset)),
+    }
+}
+
+/// The lanes whose `len` bytes lie inside `size` bytes from `base`, at multiples of `len`.
+#[inline(always)]
+pub(crate) fn inside(at: &Addresses, base: u64, size: u64, len: u64) -> u32 {
+    let Some(last) = size.checked_sub(len) else { return 0 };
+    let mut flags = [0u8; LANES];
+    for (flag, at) in flags.iter_mut().zip(at) {
+        *flag = u8::from(at.wrapping_sub(base) <= last && at & (len - 1) == 0);
+    }
+    let mut mask = 0;
+    for (lane, flag) in flags.into_iter().enumerate() {
+        mask |= u32::from(flag) << lane;
+    }
+    mask
+}
+
+impl<'a> Machine<'a> {
+    pub(crate) fn checks(&self) -> Checks {
+        self.launch.settings.checks
+    }
+
+    /// Executes `ld`.
+    pub(crate) fn load(&mut self, w: &mut Warp, a: &Access, mask: u32) -> Outcome<()> {
+        let at = addresses(&w.regs, &a.address);
+        match a.space {
+            Space::Shared => self.load_shared(w, a, mask, &at),
+            Space::Global => self.load_global(w, a, mask, &at),
+            Space::Local => self.load_local(w, a, mask, &at),
+            Space::Param => self.load_param(w, a, mask, &at),
+            Space::Generic => {
+                let [shared, local, param, global] = windows(&at, mask);
+                if global != 0 {
+                    self.load_global(w, a, global, &at)?;
+                }
+                if shared != 0 {
+                    self.load_shared(w, a, shared, &at.map(|at| at.wrapping_sub(window::SHARED)))?;
+                }
+                if local != 0 {
+                    self.load_local(w, a, local, &at.map(|at| at.wrapping_sub(window::LOCAL)))?;
+                }
+                if param != 0 {
+                    self.load_param(w, a, param, &at.map(|at| at.wrapping_sub(window::PARAM)))?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Executes `st`.
+    pub(crate) fn store(&mut self, w: &mut Warp, a: &Access, mask: u32) -> Outcome<()> {
+        let at = addresses(&w.regs, &a.address);
+        match a.space {
+            Space::Shared => self.store_shared(w, a, mask, &at),
+            Space::Global => self.store_global(w, a, mask, &at),
+            Space::Local => self.store_local(w, a, mask, &at),
+            Space::Param => Err(self.read_only(mask, &at)),
+            Space::Generic => {
+                let [shared, local, param, global] = windows(&at, mask);
+                if global != 0 {
+                    self.store_global(w, a, global, &at)?;
+                }
+                if shared != 0 {
+                    self.store_shared(w, a, shared, &at.map(|at| at.wrapping_sub(window::SHARED)))?;
+                }
+                if local != 0 {
+                    self.store_local(w, a, local, &at.map(|at| at.wrapping_sub(window::LOCAL)))?;
+                }
+                if param != 0 { Err(self.read_only(param, &at)) } else { Ok(()) }
+            }
+        }
+    }
+
+    fn read_only(&self, mask: u32, at: &Addresses) -> Box<Fault> {
+        let lane = mask.trailing_zeros() as usize;
+        Fault::new(FaultKind::InvalidAddressSpace, lane, "kernel parameters are read-only".into()).address(at[lane])
+    }
+
+    fn load_shared(&mut self, w: &mut Warp, a: &Access, mask: u32, at: &Addresses) -> Outcome<()> {
+        let len = total(a);
+        let size = u64::from(self.shared.bytes());
+        let good = mask & self.in_window(Space::Shared, mask, at, size, len)?;
+        if self.checks().init {
+            self.check_shared_ready(good, at, len)?;
+        }
+        let shared = &self.shared;
+        gather(&mut w.regs, a, mask, good, at, |_, at, len| shared.load(at as u32, len));
+        Ok(())
+    }
+
+    fn store_shared(&mut self, w: &mut Warp, a: &Access, mask: u32, at: &Addresses) -> Outcome<()> {
+        let len = total(a);
+        let size = u64::from(self.shared.bytes());
+        let good = mask & self.in_window(Space::Shared, mask, at, size, len)?;
+        if self.checks().init
+            && let Some(lane) = lanes(good).find(|lane| self.shared.pending(at[*lane] as u32, len as u32))
+        {
+            return Err(self.not_waited(lane, at[lane], "written"));
+        }
+        let shared = &mut self.shared;
+        scatter(&w.regs, a, good, at, |_, at, len, value| shared.store(at as u32, len, value));
+        Ok(())
+    }
+
+    fn load_local(&mut self, w: &mut Warp, a: &Access, mask: u32, at: &Addresses) -> Outcome<()> {
+        let len = total(a);
+        let good = mask & self.in_window(Space::Local, mask, at, u64::from(w.local.bytes()), len)?;
+        if self.checks().init
+            && let Some(lane) = lanes(good).find(|lane| !w.local.written(*lane, at[*lane] as u32, len as u32))
+        {
+            let message = format!("reads {len} bytes of local memory at {:#x} that this thread never wrote", at[lane]);
+            return Err(Fault::new(FaultKind::Uninitialised, lane, message).address(at[lane]));
+        }
+        let Warp { regs, local, .. } = w;
+        gather(regs, a, mask, good, at, |lane, at, len| local.load(lane, at as u32, len));
+        Ok(())
+    }
+
+    fn store_local(&mut self, w: &mut Warp, a: &Access, mask: u32, at: &Addresses) -> Outcome<()> {
+        let good = mask & self.in_window(Space::Local, mask, at, u64::from(w.local.bytes()), total(a))?;
+        let Warp { regs, local, .. } = w;
+        scatter(regs, a, good, at, |lane, at, len, value| local.store(lane, at as u32, len, value));
+        Ok(())
+    }
+
+    fn load_param(&mut self, w: &mut Warp, a: &Access, mask: u32, at: &Addresses) -> Outcome<()> {
+        let params = self.launch.params;
+        let good = mask & self.in_window(Space::Param, mask, at, params.len() as u64, total(a))?;
+        gather(&mut w.regs, a, mask, good, at, |_, at, len| {
+            let mut word = [0; 4];
+            let bytes = params.get(at as usize..at as usize + len as usize).unwrap_or_default();
+            word[..bytes.len()].copy_from_slice(bytes);
+            u32::from_le_bytes(word)
+        });
+        Ok(())
+    }
+
+    fn load_global(&mut self, w: &mut Warp, a: &Access, mask: u32, at: &Addresses) -> Outcome<()> {
+        let len = total(a);
+        let mut rest = mask;
+        while rest != 0 {
+            let (allocation, part) = self.allocation(rest, at, len)?;
+            let Some(allocation) = allocation else {
+                gather(&mut w.regs, a, part, 0, at, |_, _, _| 0);
+                rest &= !part;
+                continue;
+            };
+            let offsets = at.map(|at| at.wrapping_sub(allocation.base));
+            if self.checks().init
+                && let Some(lane) = lanes(part).find(|lane| !allocation.init.has(offsets[*lane], len as u32))
+            {
+                let message = format!("reads {len} bytes at {:#x}, not all of which were ever written", at[lane]);
+                let fault = Fault::new(FaultKind::Uninitialised, lane, message);
+                return Err(fault.address(at[lane]).allocation(Some(allocation.info())));
+            }
+            gather(&mut w.regs, a, part, part, &offsets, |_, at, len| allocation.load(at, len));
+            rest &= !part;
+        }
+        Ok(())
+    }
+
+    fn store_global(&mut self, w: &mut Warp, a: &Access, mask: u32, at: &Addresses) -> Outcome<()> {
+        let len = total(a);
+        let mut rest = mask;
+        while rest != 0 {
+            let (allocation, part) = self.allocation(rest, at, len)?;
+            rest &= !part;
+            let Some(allocation) = allocation else { continue };
+            let offsets = at.map(|at| at.wrapping_sub(allocation.base));
+            for lane in lanes(part) {
+                allocation.init.set(offsets[lane], len as u32);
+            }
+            scatter(&w.regs, a, part, &offsets, |_, at, len, value| allocation.store(at, len, value));
+        }
+        Ok(())
+    }
+
+    /// The lanes of `mask` that lie inside a window of `size` bytes; a fault for others, unless bounds are not checked.
+    pub(crate) fn in_window(&self, space: Space, mask: u32, at: &Addresses, size: u64, len: u64) -> Outcome<u32> {
+        let good = inside(at, 0, size, len);
+        if mask & !good == 0 {
+            return Ok(good);
+        }
+        let lane = (mask & !good).trailing_zeros() as usize;
+        if at[lane] & (len - 1) != 0 && at[lane] < size {
+            return Err(misaligned(lane, at[lane], len));
+        }
+        if !self.checks().bounds {
+            return Ok(good);
+        }
+        let name = match space {
+            Space::Shared => "shared memory of the block",
+            Space::Local => "local memory of the thread",
+            _ => "parameters of the kernel",
+        };
+        let over = at[lane].wrapping_add(len).wrapping_sub(size);
+        let message = format!("{len} bytes at offset {:#x} of the {size} bytes of {name}: {over} bytes beyond the end", at[lane]);
+        Err(Fault::new(FaultKind::OutOfBounds, lane, message).address(at[lane]))
+    }
+
+    /// The allocation of the first lane of `mask`, and the lanes whose access lies in it. None if it lies nowhere and
+    /// bounds are not checked.
+    pub(crate) fn allocation(&mut self, mask: u32, at: &Addresses, len: u64) -> Outcome<(Option<&'a Allocation>, u32)> {
+        let lane = mask.trailing_zeros() as usize;
+        let address = at[lane];
+        let recent = self.recent.filter(|allocation| address.wrapping_sub(allocation.base) < allocation.bytes);
+        let found = recent.or_else(|| self.launch.view.find(address).map(AsRef::as_ref));
+        if let Some(allocation) = found {
+            self.recent = Some(allocation);
+            let part = mask & inside(at, allocation.base, allocation.bytes, len);
+            if part >> lane & 1 != 0 {
+                return Ok((found, part));
+            }
+        }
+        if address & (len - 1) != 0 && found.is_some() {
+            return Err(misaligned(lane, address, len).allocation(found.map(Allocation::info)));
+        }
+        if !self.checks().bounds {
+            return Ok((None, 1 << lane));
+        }
+        Err(self.outside(lane, address, len))
+    }
+
+    /// What an address outside all allocations is nearest to.
+    fn outside(&self, lane: usize, address: u64, len: u64) -> Box<Fault> {
+        let view = self.launch.view;
+        if let Some((base, bytes)) = view.freed(address) {
+            let message = format!("{len} bytes at {address:#x}, in an allocation of {bytes} bytes at {base:#x} that was freed");
+            return Fault::new(FaultKind::UseAfterFree, lane, message).address(address);
+        }
+        let [below, above] = [view.nearest_below(address), view.nearest_above(address)];
+        let end = address.saturating_add(len);
+        let after = below.map(|a| (end.saturating_sub(a.base + a.bytes), a));
+        let before = above.map(|a| (a.base - address, a));
+        let message = format!("{len} bytes at {address:#x}");
+        let (place, allocation) = match (after, before) {
+            (Some((over, a)), Some((short, _))) if over <= short => (format!("{over} bytes beyond the end of"), Some(a)),
+            (_, Some((short, a))) => (format!("{short} bytes before"), Some(a)),
+            (Some((over, a)), None) => (format!("{over} bytes beyond the end of"), Some(a)),
+            (None, None) => ("nothing is allocated".to_string(), None),
+        };
+        let nearest = allocation.map_or(place.clone(), |a| format!("{place} the allocation of {} bytes at {:#x}", a.bytes, a.base));
+        Fault::new(FaultKind::OutOfBounds, lane, format!("{message}: {nearest}"))
+            .address(address)
+            .allocation(allocation.map(|a| a.info()))
+    }
+
+    /// A fault if any byte of shared memory that is read was not written, or is still on its way.
+    pub(crate) fn check_shared_ready(&self, mask: u32, at: &Addresses, len: u64) -> Outcome<()> {
+        for lane in lanes(mask) {
+            match self.shared.unready(at[lane] as u32, len as u32) {
+                None => {}
+                Some(Unready::Pending) => return Err(self.not_waited(lane, at[lane], "read")),
+                Some(Unready::Uninitialised) => {
+                    let message = format!("reads {len} bytes of shared memory at offset {:#x} that nobody wrote", at[lane]);
+                    return Err(Fault::new(FaultKind::Uninitialised, lane, message).address(at[lane]));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn not_waited(&self, lane: usize, at: u64, what: &str) -> Box<Fault> {
+        let message = format!(
+            "shared memory at offset {at:#x} is {what} while an asynchronous copy into it is pending; \
+             wait for its group, then pass a barrier"
+        );
+        Fault::new(FaultKind::AsyncNotWaited, lane, message).address(at)
+    }
+}
+
+fn misaligned(lane: usize, address: u64, len: u64) -> Box<Fault> {
+    let message = format!("an access of {len} bytes at {address:#x}, which is no multiple of {len}");
+    Fault::new(FaultKind::Misaligned, lane, message).address(address)
+}
+
+/// Bytes of one lane's access.
+#[inline(always)]
+fn total(a: &Access) -> u64 {
+    u64::from(a.bytes) * u64::from(a.count)
+}
+
+/// The lanes of `mask` by the space that their generic address lies in: shared, local, param, global.
+pub(crate) fn windows(at: &Addresses, mask: u32) -> [u32; 4] {
+    let within = |base: u64| lanes(mask).filter(|l| at[*l].wrapping_sub(base) < window::BYTES).fold(0, |m, l| m | 1 << l);
+    let (shared, local, param) = (within(window::SHARED), within(window::LOCAL), within(window::PARAM));
+    [shared, local, param, mask & !(shared | local | param)]
+}
+
+/// Fills the data registers of the lanes of `mask` from `fetch(lane, address, bytes)`; lanes not in `good` get 0.
+#[inline(always)]
+fn gather(
+    regs: &mut Regs,
+    a: &Access,
+    mask: u32,
+    good: u32,
+    at: &Addresses,
+    fetch: impl Fn(usize, u64, u32) -> u32,
+) {
+    let bytes = u32::from(a.bytes);
+    for (element, slot) in a.data.iter().take(usize::from(a.count)).enumerate() {
+        let skip = element as u64 * u64::from(bytes);
+        let one = |lane: usize| {
+            if good >> lane & 1 == 0 {
+                return 0;
+            }
+            let low = u64::from(fetch(lane, at[lane] + skip, bytes.min(4)));
+            match (bytes, a.signed) {
+                (8, _) => low | u64::from(fetch(lane, at[lane] + skip + 4, 4)) << 32,
+                (1, true) => low as u8 as i8 as u64,
+                (2, true) => low as u16 as i16 as u64,
+                (4, true) => low as u32 as i32 as u64,
+                _ => low,
+            }
+        };
+        if a.class == Class::Narrow && bytes == 4 && good == u32::MAX {
+            let mut out = [0; LANES];
+            for (lane, out) in out.iter_mut().enumerate() {
+                *out = fetch(lane, at[lane] + skip, 4);
+            }
+            regs.narrow[*slot as usize] = out;
+        } else if a.class == Class::Narrow {
+            put(&mut regs.narrow[*slot as usize], std::array::from_fn(|lane| one(lane) as u32), mask);
+        } else {
+            put(&mut regs.wide[*slot as usize], std::array::from_fn(one), mask);
+        }
+    }
+}
+
+/// Gives the data registers of the lanes of `mask` to `keep(lane, address, bytes, value)`.
+#[inline(always)]
+fn scatter(regs: &Regs, a: &Access, mask: u32, at: &Addresses, mut keep: impl FnMut(usize, u64, u32, u32)) {
+    let bytes = u32::from(a.bytes);
+    for (element, slot) in a.data.iter().take(usize::from(a.count)).enumerate() {
+        let skip = element as u64 * u64::from(bytes);
+        if a.class == Class::Wide {
+            let values = &regs.wide[*slot as usize];
+            for lane in lanes(mask) {
+                keep(lane, at[lane] + skip, bytes.min(4), values[lane] as u32);
+                if bytes == 8 {
+                    keep(lane, at[lane] + skip + 4, 4, (values[lane] >> 32) as u32);
+                }
+            }
+        } else {
+            let values = &regs.narrow[*slot as usize];
+            for lane in lanes(mask) {
+                keep(lane, at[lane] + skip, bytes, values[lane]);
+            }
+        }
+    }
+}

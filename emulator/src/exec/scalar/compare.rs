@@ -1,0 +1,135 @@
+//! Comparisons of `setp`, `set` and `testp`.
+
+use std::cmp::Ordering;
+
+/// The comparison operators. `lo`, `ls`, `hi`, `hs` are the unsigned `lt`, `le`, `gt`, `ge`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Comparison {
+    /// `eq`: equal, false if a NaN is among the inputs.
+    Eq,
+    /// `ne`: different numbers.
+    Ne,
+    /// `lt`, `lo`.
+    Lt,
+    /// `le`, `ls`.
+    Le,
+    /// `gt`, `hi`.
+    Gt,
+    /// `ge`, `hs`.
+    Ge,
+    /// `equ`: equal or a NaN among the inputs.
+    Equ,
+    /// `neu`: different or a NaN among the inputs.
+    Neu,
+    /// `ltu`.
+    Ltu,
+    /// `leu`.
+    Leu,
+    /// `gtu`.
+    Gtu,
+    /// `geu`.
+    Geu,
+    /// `num`: both are numbers.
+    Num,
+    /// `nan`: one is NaN.
+    Nan,
+}
+
+impl Comparison {
+    /// The operator a modifier names.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Some(match name {
+            "eq" => Self::Eq,
+            "ne" => Self::Ne,
+            "lt" | "lo" => Self::Lt,
+            "le" | "ls" => Self::Le,
+            "gt" | "hi" => Self::Gt,
+            "ge" | "hs" => Self::Ge,
+            "equ" => Self::Equ,
+            "neu" => Self::Neu,
+            "ltu" => Self::Ltu,
+            "leu" => Self::Leu,
+            "gtu" => Self::Gtu,
+            "geu" => Self::Geu,
+            "num" => Self::Num,
+            "nan" => Self::Nan,
+            _ => return None,
+        })
+    }
+
+    /// Compares any two values; integers have an order always, NaN has none.
+    #[inline(always)]
+    pub fn holds<T: PartialOrd>(self, a: T, b: T) -> bool {
+        match self {
+            Self::Eq => a == b,
+            Self::Ne => matches!(a.partial_cmp(&b), Some(Ordering::Less | Ordering::Greater)),
+            Self::Lt => a < b,
+            Self::Le => a <= b,
+            Self::Gt => a > b,
+            Self::Ge => a >= b,
+            Self::Equ => matches!(a.partial_cmp(&b), None | Some(Ordering::Equal)),
+            Self::Neu => a != b,
+            Self::Ltu => matches!(a.partial_cmp(&b), None | Some(Ordering::Less)),
+            Self::Leu => !matches!(a.partial_cmp(&b), Some(Ordering::Greater)),
+            Self::Gtu => matches!(a.partial_cmp(&b), None | Some(Ordering::Greater)),
+            Self::Geu => !matches!(a.partial_cmp(&b), Some(Ordering::Less)),
+            Self::Num => a.partial_cmp(&b).is_some(),
+            Self::Nan => a.partial_cmp(&b).is_none(),
+        }
+    }
+}
+
+/// The properties `testp` asks for; a zero counts as normal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Property {
+    /// Neither infinite nor NaN.
+    Finite,
+    /// Infinite.
+    Infinite,
+    /// Not NaN.
+    Number,
+    /// NaN.
+    NotANumber,
+    /// Neither infinite, NaN nor subnormal.
+    Normal,
+    /// Subnormal.
+    Subnormal,
+}
+
+impl Property {
+    /// The property a modifier names.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Some(match name {
+            "finite" => Self::Finite,
+            "infinite" => Self::Infinite,
+            "number" => Self::Number,
+            "notanumber" => Self::NotANumber,
+            "normal" => Self::Normal,
+            "subnormal" => Self::Subnormal,
+            _ => return None,
+        })
+    }
+
+    /// `testp.property.f64`; every f32 but a subnormal one may be asked here too.
+    #[inline]
+    pub fn holds_f64(self, x: f64) -> bool {
+        match self {
+            Self::Finite => x.is_finite(),
+            Self::Infinite => x.is_infinite(),
+            Self::Number => !x.is_nan(),
+            Self::NotANumber => x.is_nan(),
+            Self::Normal => x.is_normal() || x == 0.0,
+            Self::Subnormal => x.is_subnormal(),
+        }
+    }
+
+    /// `testp.property.f32`.
+    #[inline]
+    pub fn holds_f32(self, x: f32) -> bool {
+        match self {
+            Self::Normal => x.is_normal() || x == 0.0,
+            Self::Subnormal => x.is_subnormal(),
+            _ => self.holds_f64(f64::from(x)),
+        }
+    }
+}

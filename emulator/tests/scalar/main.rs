@@ -1,0 +1,13 @@
+//! Scalar semantics against independent statements of them: LLVM's software floating point
+//! (`rustc_apfloat`), wide integer arithmetic, bit-by-bit definitions, and exhaustive sweeps of 16-bit inputs.
+
+mod approx;
+mod bits;
+mod compare;
+mod convert;
+mod float32;
+mod float64;
+mod half_precision;
+mod integer;
+mod matrix;
+mod oracle;

@@ -1,0 +1,122 @@
+// What is prepared and finished per column: bias, id, norm before the sweeps, the gradient after them.
+// target: compute_75
+#include "arguments.cuh"
+
+constexpr int WARPS = 8; // columns of a block, one warp each
+constexpr int BLOCK = WARPS * WARP;
+
+enum SegmentIndex { BATCH_SEGMENT = 0, EXTRA_SEGMENT = 1, BANK_SEGMENT = 2 };
+
+// Whether the loss may read a slot of the bank. The last push has age 1.
+__device__ __forceinline__ bool slot_is_readable(const PrepareColumnsArguments& a, i64 slot) {
+    const BankState state = *a.state;
+    if (static_cast<u64>(slot) >= state.length || state.step < a.warm_up) {
+        return false;
+    }
+    return state.step - a.entered[slot] <= a.max_age;
+}
+
+// Bias -lambda log_q_j, or -inf for a bank slot that is not to be read; nothing else of such a slot is touched.
+template <typename T>
+__device__ __forceinline__ void prepare_columns(const PrepareColumnsArguments& a) {
+    const int lane = threadIdx.x % WARP;
+    const i64 column = static_cast<i64>(blockIdx.x) * WARPS + threadIdx.x / WARP;
+    if (column >= a.columns.count()) {
+        return;
+    }
+    int segment = BATCH_SEGMENT;
+    i64 index = column;
+    if (index >= a.columns.batch_count) {
+        segment = EXTRA_SEGMENT;
+        index -= a.columns.batch_count;
+        if (index >= a.columns.extra_count) {
+            segment = BANK_SEGMENT;
+            index -= a.columns.extra_count;
+        }
+    }
+    const bool present = segment != BANK_SEGMENT || slot_is_readable(a, index);
+    const float* log_q = a.log_q[segment];
+    const i64* ids = a.item_ids[segment];
+    float2 norm = make_float2(0.0f, 0.0f);
+    if (present && a.norms != nullptr) {
+        norm = inverse_norm(a.columns.column<T>(column), a.columns.dim, lane);
+    }
+    if (lane != 0) {
+        return;
+    }
+    const float correction = present && log_q != nullptr ? -a.logq_scale * log_q[index] : 0.0f;
+    a.bias[column] = present ? correction : -infinity();
+    if (a.ids != nullptr) {
+        a.ids[column] = present ? ids[index] : 0;
+    }
+    if (a.norms != nullptr) {
+        a.norms[column] = norm;
+    }
+}
+
+// dv_j: the splits' partials in their order, over tau, less the positive's term, through the normalisation.
+template <typename T, typename G>
+__device__ __forceinline__ void column_gradients(const ColumnGradientsArguments& a) {
+    const int lane = threadIdx.x % WARP;
+    const i64 column = static_cast<i64>(blockIdx.x) * WARPS + threadIdx.x / WARP;
+    if (column >= a.owned) {
+        return;
+    }
+    const int dim = a.columns.dim;
+    const i64 row = column - a.offset;
+    const bool owned = column < a.columns.batch_count && row >= 0 && row < a.rows;
+    const float positive = owned ? a.positive_coefficient[row] : 0.0f;
+    // A row without weight keeps out, whatever it holds.
+    const bool has_positive = positive != 0.0f;
+    const T* user = static_cast<const T*>(a.users) + (owned ? row * dim : 0);
+    const float2 user_norm = has_positive ? norm_of(a.row_norms, row) : make_float2(0.0f, 0.0f);
+    const T* item = a.columns.column<T>(column);
+    const float2 norm = norm_of(a.column_norms, column);
+    auto difference = [&](int d) { // tau dv_j
+        float sum = 0.0f;
+#pragma unroll 1
+        for (int s = 0; s < a.splits; s++) {
+            sum += a.partials[(static_cast<i64>(s) * a.owned + column) * dim + d];
+        }
+        return has_positive ? fmaf(-positive, unit(user[d], user_norm), sum) : sum;
+    };
+
+    float along = 0.0f; // tau <v_j, dv_j>
+    if (a.column_norms != nullptr) {
+#pragma unroll 1
+        for (int d = lane; d < dim; d += WARP) {
+            along = fmaf(unit(item[d], norm), difference(d), along);
+        }
+        along = warp_sum(along);
+    }
+    const bool extra = column >= a.columns.batch_count;
+    G* out = extra ? static_cast<G*>(a.d_extra) + (column - a.columns.batch_count) * dim
+                   : static_cast<G*>(a.d_items) + column * dim;
+    const float inverse_temperature = a.scalars->inverse_temperature;
+#pragma unroll 1
+    for (int d = lane; d < dim; d += WARP) {
+        float gradient = difference(d);
+        if (a.column_norms != nullptr) {
+            gradient = fmaf(-unit(item[d], norm), along, gradient) * norm.x * norm.y;
+        }
+        narrow(gradient * inverse_temperature, out[d]);
+    }
+}
+
+#define COLUMN_KERNELS(suffix, T)                                                                                    \
+    extern "C" __global__ void __launch_bounds__(BLOCK) prepare_columns_##suffix(const PrepareColumnsArguments a) {  \
+        prepare_columns<T>(a);                                                                                       \
+    }                                                                                                                \
+    COLUMN_GRADIENTS(suffix, T, f32, float)                                                                          \
+    COLUMN_GRADIENTS(suffix, T, f16, f16)                                                                            \
+    COLUMN_GRADIENTS(suffix, T, bf16, bf16)
+
+#define COLUMN_GRADIENTS(suffix, T, to, G)                                                                           \
+    extern "C" __global__ void __launch_bounds__(BLOCK)                                                              \
+        column_gradients_##suffix##_##to(const ColumnGradientsArguments a) {                                         \
+        column_gradients<T, G>(a);                                                                                   \
+    }
+
+COLUMN_KERNELS(f32, float)
+COLUMN_KERNELS(f16, f16)
+COLUMN_KERNELS(bf16, bf16)

@@ -1,0 +1,319 @@
+// The row-owner stream on plain FFMA: any GPU from compute_75 on, f32 and 16-bit storage, every feature.
+//
+// A block owns 64 embeddings and streams the others past them in tiles of 64. Each tile: the scores, their
+// weights, and the weighted sum of the streamed embeddings into registers. Three uses of one body:
+//
+//   LOSS      owns users, streams columns: running maximum m and sum l of exp(z - m)
+//   FORWARD   the same, and O = sum exp(z - m) v
+//   BACKWARD  owns gradient columns, streams users with their saved LSE: sum g_i a_i exp(z - LSE_i) u_i
+//
+// Grid: x owner tiles, y splits of the streamed range, z chunks of OUT output dimensions. Each split writes its
+// own partial; nothing is shared between blocks, so there are no atomics and the result does not depend on order.
+#pragma once
+
+#include "tile.cuh"
+
+enum StreamMode { LOSS, FORWARD, BACKWARD };
+
+constexpr float LOG2_E = 1.4426950408889634f;
+
+// exp(x) for x <= 0. Logits stay in natural units up to here: z is rounded once, and only differences are scaled.
+__device__ __forceinline__ float exp_difference(float x) {
+    return exp2f(x * LOG2_E);
+}
+
+// Shared memory of a block. The chunks of the score product and the piece of the output product are never
+// alive at the same time.
+template <typename T>
+struct StreamShared {
+    union {
+        struct {
+            float owned[DEPTH * PITCH];
+            float streamed[DEPTH * PITCH];
+        } chunk;
+        float piece[TILE * PIECE];
+    };
+    float weights[TILE * PITCH]; // [streamed][owned]
+    Side<T> owned;
+    Side<T> streamed;
+};
+static_assert(sizeof(StreamShared<float>) <= 48 * 1024, "static shared memory limit");
+
+// scores[i][x] = <owned ty*4+i, streamed tx*4+x>. The sum runs over the dimensions in order, so both sweeps get
+// the same bits. Starts with a read of `side`s that a barrier has published.
+template <typename T>
+__device__ __forceinline__ void
+tile_scores(float (&scores)[4][4], StreamShared<T>& shared, int tx, int ty, int dim, bool aligned) {
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+#pragma unroll
+        for (int x = 0; x < 4; x++) {
+            scores[i][x] = 0.0f;
+        }
+    }
+    for (int first = 0; first < dim; first += DEPTH) {
+        if (first > 0) {
+            __syncthreads();
+        }
+        load_transposed(shared.chunk.owned, shared.owned, first, dim, aligned);
+        load_transposed(shared.chunk.streamed, shared.streamed, first, dim, aligned);
+        __syncthreads();
+        const int depth = min(DEPTH, dim - first);
+        for (int base = 0; base < depth; base += 4) { // beyond `depth` the chunks hold zeros
+#pragma unroll
+            for (int k = 0; k < 4; k++) {
+                const int at = (base + k) * PITCH;
+                const float4 o = *reinterpret_cast<const float4*>(shared.chunk.owned + at + ty * 4);
+                const float4 s = *reinterpret_cast<const float4*>(shared.chunk.streamed + at + tx * 4);
+                const float owned[4] = {o.x, o.y, o.z, o.w};
+                const float streamed[4] = {s.x, s.y, s.z, s.w};
+#pragma unroll
+                for (int i = 0; i < 4; i++) {
+#pragma unroll
+                    for (int x = 0; x < 4; x++) {
+                        scores[i][x] = fmaf(owned[i], streamed[x], scores[i][x]);
+                    }
+                }
+            }
+        }
+    }
+}
+
+// Turns scores into logits z, -inf where the cell takes no part: absent columns, the row's own positive,
+// excluded pairs. A row's own positive lies at row - column == diagonal;
+// TILE when the tile has none.
+template <typename T, bool BACKWARD_MODE>
+__device__ __forceinline__ void tile_logits(
+    float (&scores)[4][4], const StreamShared<T>& shared, int tx, int ty, int diagonal, const StreamArguments& a,
+    float inverse_temperature) {
+    const Side<T>& rows = BACKWARD_MODE ? shared.streamed : shared.owned;
+    const Side<T>& columns = BACKWARD_MODE ? shared.owned : shared.streamed;
+    // Cell (i, x) is bit 4 i + x.
+    unsigned skipped = 0;
+    auto mark = [&](auto excluded) {
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+#pragma unroll
+            for (int x = 0; x < 4; x++) {
+                const int row = BACKWARD_MODE ? tx * 4 + x : ty * 4 + i;
+                const int column = BACKWARD_MODE ? ty * 4 + i : tx * 4 + x;
+                skipped |= excluded(row, column) ? 1u << (4 * i + x) : 0u;
+            }
+        }
+    };
+    mark([&](int row, int column) { return row - column == diagonal || columns.bias[column] == -infinity(); });
+    if (a.item_ids != nullptr) {
+        mark([&](int row, int column) { return rows.item[row] == columns.item[column]; });
+    }
+    if (a.user_ids != nullptr) {
+        mark([&](int row, int column) {
+            return columns.has_user[column] && rows.user[row] == columns.user[column];
+        });
+    }
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+#pragma unroll
+        for (int x = 0; x < 4; x++) {
+            const float bias = columns.bias[BACKWARD_MODE ? ty * 4 + i : tx * 4 + x];
+            const float logit = fmaf(scores[i][x], inverse_temperature, bias);
+            scores[i][x] = skipped >> (4 * i + x) & 1u ? -infinity() : logit;
+        }
+    }
+}
+
+// The online softmax of one tile: logits become exp(z - m), earlier sums and outputs are rescaled.
+template <int PIECES>
+__device__ __forceinline__ void online_softmax(
+    float (&scores)[4][4], float (&maximum)[4], float (&sum)[4], float (&output)[PIECES][4][4]) {
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+        float largest = fmaxf(fmaxf(scores[i][0], scores[i][1]), fmaxf(scores[i][2], scores[i][3]));
+#pragma unroll
+        for (int step = 8; step > 0; step /= 2) { // the 16 threads of a row are half a warp
+            largest = fmaxf(largest, __shfl_xor_sync(FULL_WARP, largest, step));
+        }
+        const float updated = fmaxf(maximum[i], largest);
+        // While the row has seen nothing, -inf - (-inf) must not be formed.
+        const float reference = updated == -infinity() ? 0.0f : updated;
+        const float rescale = exp_difference(maximum[i] - reference);
+        float added = 0.0f;
+#pragma unroll
+        for (int x = 0; x < 4; x++) {
+            scores[i][x] = exp_difference(scores[i][x] - reference);
+            added += scores[i][x];
+        }
+#pragma unroll
+        for (int step = 8; step > 0; step /= 2) {
+            added += __shfl_xor_sync(FULL_WARP, added, step);
+        }
+        sum[i] = fmaf(sum[i], rescale, added);
+        maximum[i] = updated;
+#pragma unroll
+        for (int p = 0; p < PIECES; p++) {
+#pragma unroll
+            for (int e = 0; e < 4; e++) {
+                output[p][i][e] *= rescale;
+            }
+        }
+    }
+}
+
+// Backward: logits become g_i a_i exp(z - LSE_i). A row without weight, or without negatives, gives exactly 0.
+template <typename T>
+__device__ __forceinline__ void
+backward_weights(float (&scores)[4][4], const StreamShared<T>& shared, int tx) {
+#pragma unroll
+    for (int x = 0; x < 4; x++) {
+        const float lse = shared.streamed.lse[tx * 4 + x];
+        const float coefficient = shared.streamed.coefficient[tx * 4 + x];
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+            const bool absent = coefficient == 0.0f || scores[i][x] == -infinity();
+            scores[i][x] = absent ? 0.0f : coefficient * exp_difference(scores[i][x] - lse);
+        }
+    }
+}
+
+// output[p][i][e] += sum over streamed s of weights[s][ty*4+i] * embedding[s][first + p*64 + tx*4+e].
+template <typename T, int PIECES>
+__device__ __forceinline__ void tile_output(
+    float (&output)[PIECES][4][4], const float (&scores)[4][4], StreamShared<T>& shared, int tx, int ty,
+    int first, int dim, bool aligned) {
+#pragma unroll
+    for (int x = 0; x < 4; x++) {
+        *reinterpret_cast<float4*>(shared.weights + (tx * 4 + x) * PITCH + ty * 4) =
+            make_float4(scores[0][x], scores[1][x], scores[2][x], scores[3][x]);
+    }
+#pragma unroll
+    for (int p = 0; p < PIECES; p++) {
+        if (first + p * PIECE >= dim) {
+            continue;
+        }
+        __syncthreads(); // the weights are written; the chunks, or the last piece, are read
+        load_rows(shared.piece, shared.streamed, first + p * PIECE, dim, aligned);
+        __syncthreads();
+#pragma unroll 4
+        for (int s = 0; s < TILE; s++) {
+            const float4 w = *reinterpret_cast<const float4*>(shared.weights + s * PITCH + ty * 4);
+            const float4 v = *reinterpret_cast<const float4*>(shared.piece + s * PIECE + tx * 4);
+            const float weight[4] = {w.x, w.y, w.z, w.w};
+            const float value[4] = {v.x, v.y, v.z, v.w};
+#pragma unroll
+            for (int i = 0; i < 4; i++) {
+#pragma unroll
+                for (int e = 0; e < 4; e++) {
+                    output[p][i][e] = fmaf(weight[i], value[e], output[p][i][e]);
+                }
+            }
+        }
+    }
+}
+
+template <typename T, StreamMode MODE, int OUT>
+__device__ __forceinline__ void stream(const StreamArguments& a) {
+    constexpr bool BACKWARD_MODE = MODE == BACKWARD;
+    constexpr int PIECES = OUT / PIECE;
+    __shared__ StreamShared<T> shared;
+
+    const int tx = threadIdx.x % 16;
+    const int ty = threadIdx.x / 16;
+    const int slot = threadIdx.x;
+    const int dim = a.columns.dim;
+    const bool aligned = a.aligned != 0;
+    const int first_dim = blockIdx.z * OUT;
+    const i64 first_owner = static_cast<i64>(blockIdx.x) * TILE;
+    const float inverse_temperature = *a.inverse_temperature;
+    const i64 streamed_count = BACKWARD_MODE ? a.rows : a.columns.count();
+    const i64 first_streamed = static_cast<i64>(blockIdx.y) * a.tiles_per_split * TILE;
+    const i64 last = first_streamed + static_cast<i64>(a.tiles_per_split) * TILE;
+    const i64 end_streamed = last < streamed_count ? last : streamed_count;
+
+    if (slot < TILE) {
+        if (BACKWARD_MODE) {
+            fill_column<T>(shared.owned, slot, first_owner + slot, a.owned, a);
+        } else {
+            fill_row<T, false>(shared.owned, slot, first_owner + slot, a);
+        }
+    }
+
+    float maximum[4], sum[4], output[PIECES][4][4]; // the compiler drops what a mode does not use
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+        maximum[i] = -infinity();
+        sum[i] = 0.0f;
+#pragma unroll
+        for (int p = 0; p < PIECES; p++) {
+#pragma unroll
+            for (int e = 0; e < 4; e++) {
+                output[p][i][e] = 0.0f;
+            }
+        }
+    }
+
+    for (i64 first = first_streamed; first < end_streamed; first += TILE) {
+        __syncthreads(); // everyone is done with the last tile
+        bool present = false;
+        if (slot < TILE) {
+            present = BACKWARD_MODE ? fill_row<T, true>(shared.streamed, slot, first + slot, a)
+                                    : fill_column<T>(shared.streamed, slot, first + slot, end_streamed, a);
+        }
+        if (!__syncthreads_or(present)) {
+            continue;
+        }
+        float scores[4][4];
+        tile_scores(scores, shared, tx, ty, dim, aligned);
+        const i64 first_row = BACKWARD_MODE ? first : first_owner;
+        const i64 first_column = BACKWARD_MODE ? first_owner : first;
+        const i64 distance = first_column - first_row - a.offset;
+        const int diagonal = distance > -TILE && distance < TILE ? static_cast<int>(distance) : TILE;
+        tile_logits<T, BACKWARD_MODE>(scores, shared, tx, ty, diagonal, a, inverse_temperature);
+        if constexpr (BACKWARD_MODE) {
+            backward_weights(scores, shared, tx);
+        } else {
+            online_softmax(scores, maximum, sum, output);
+        }
+        if constexpr (MODE != LOSS) {
+            tile_output(output, scores, shared, tx, ty, first_dim, dim, aligned);
+        }
+    }
+
+    const int left = dim - first_dim - tx * 4;
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+        const i64 owner = first_owner + ty * 4 + i;
+        if (owner >= a.owned) {
+            continue;
+        }
+        const i64 at = static_cast<i64>(blockIdx.y) * a.owned + owner;
+        if (!BACKWARD_MODE && blockIdx.z == 0 && tx == 0) {
+            a.maximum[at] = maximum[i];
+            a.sum[at] = sum[i];
+        }
+        if constexpr (MODE != LOSS) {
+            float* out = a.output + at * dim + first_dim + tx * 4;
+#pragma unroll
+            for (int p = 0; p < PIECES; p++) {
+#pragma unroll
+                for (int e = 0; e < 4; e++) {
+                    if (p * PIECE + e < left) {
+                        out[p * PIECE + e] = output[p][i][e];
+                    }
+                }
+            }
+        }
+    }
+}
+
+#define STREAM_KERNEL(name, T, MODE, OUT)                                                                            \
+    extern "C" __global__ void __launch_bounds__(THREADS) name(const StreamArguments arguments) {                    \
+        stream<T, MODE, OUT>(arguments);                                                                             \
+    }
+
+#define STREAM_KERNELS(suffix, T)                                                                                    \
+    STREAM_KERNEL(stream_loss_##suffix, T, LOSS, 64)                                                                 \
+    STREAM_KERNEL(stream_forward_64_##suffix, T, FORWARD, 64)                                                        \
+    STREAM_KERNEL(stream_forward_128_##suffix, T, FORWARD, 128)                                                      \
+    STREAM_KERNEL(stream_forward_256_##suffix, T, FORWARD, 256)                                                      \
+    STREAM_KERNEL(stream_backward_64_##suffix, T, BACKWARD, 64)                                                      \
+    STREAM_KERNEL(stream_backward_128_##suffix, T, BACKWARD, 128)                                                    \
+    STREAM_KERNEL(stream_backward_256_##suffix, T, BACKWARD, 256)

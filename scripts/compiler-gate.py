@@ -1,0 +1,149 @@
+#!/usr/bin/env python3
+"""The compiler's word on the kernels, without a GPU.
+
+1. kernels/*.cu compiled by the pinned nvcc give, byte for byte, the committed kernels/ptx/*.ptx.
+2. The committed PTX assembles with ptxas 13.0 for every supported architecture, and with ptxas 12.0,
+   which knows nothing newer than the PTX 8.0 that the files claim.
+3. No kernel spills a register, and no register hint (setmaxnreg) is ignored.
+
+Prints a table of registers, shared memory and spills for each kernel and target; exits with 1 if any
+of this fails. Python's standard library only.
+"""
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parent.parent
+PTX = ROOT / "kernels" / "ptx"
+
+# Turing, Ampere (server, desktop), Ada, Hopper, Blackwell (server, desktop).
+SUPPORTED = (75, 80, 86, 89, 90, 100, 120)
+NEWEST = {"ptxas": 120, "ptxas-12.0": 90}
+
+
+class Usage(NamedTuple):
+    """What `ptxas -v` says of one function."""
+
+    name: str
+    registers: int
+    shared: int
+    stack: int
+    spill: int
+
+
+class Assembly(NamedTuple):
+    """One PTX file through one assembler for one target."""
+
+    ptx: Path
+    assembler: str
+    target: str
+    usages: list[Usage]
+    problems: list[str]
+
+
+def main() -> int:
+    problems = compare_with_committed()
+    files = sorted(PTX.glob("*.ptx"))
+    kernels = sorted((ROOT / "kernels").glob("*.cu"))
+    if not files and not kernels:
+        print("compiler gate: no kernels yet")
+        return 1 if problems else 0
+    tools = {name: cuda_tool(name) for name in NEWEST}
+    jobs = [(ptx, name, target) for ptx in files for name in NEWEST for target in targets(ptx, name)]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        assemblies = list(pool.map(lambda job: assemble(*job, tools[job[1]]), jobs))
+    print_table(assemblies)
+    problems += [problem for assembly in assemblies for problem in assembly.problems]
+    for problem in problems:
+        print(f"FAIL {problem}")
+    verdict = f"{len(problems)} problems" if problems else "ok"
+    print(f"compiler gate: {len(files)} PTX files, {len(assemblies)} assemblies: {verdict}")
+    return 1 if problems else 0
+
+
+def cuda_tool(name: str) -> str:
+    return subprocess.check_output([ROOT / "scripts" / "cuda-tool.sh", name], text=True).strip()
+
+
+def compare_with_committed() -> list[str]:
+    """The build script does the comparison: it is the one place that knows how PTX is made."""
+    environment = os.environ | {"INBATCH_PTX": "check", "INBATCH_NVCC": cuda_tool("nvcc")}
+    command = ["cargo", "check", "--quiet", "--package", "inbatch", "--lib"]
+    done = subprocess.run(command, cwd=ROOT, env=environment, text=True, stderr=subprocess.PIPE, check=False)
+    if done.returncode == 0:
+        return []
+    said = re.findall(r"cargo::error=(.*)", done.stderr) or [done.stderr]
+    return ["committed PTX: " + "\n    ".join(said)]
+
+
+def targets(ptx: Path, assembler: str) -> list[str]:
+    """The architectures to assemble for: `.target sm_80` runs on 8.0 and later, `sm_90a` on 9.0 alone."""
+    match = re.search(r"^\.target sm_(\d+)([af]?)", ptx.read_text(), re.MULTILINE)
+    if match is None:
+        return ["sm_75"]  # Not PTX: let the assembler say so.
+    number, suffix = int(match[1]), match[2]
+    if suffix:
+        return [f"sm_{number}{suffix}"] if number <= NEWEST[assembler] else []
+    return [f"sm_{arch}" for arch in SUPPORTED if number <= arch <= NEWEST[assembler]]
+
+
+def assemble(ptx: Path, assembler: str, target: str, tool: str) -> Assembly:
+    with tempfile.TemporaryDirectory() as scratch:
+        command = [tool, "-v", "-arch", target, ptx, "-o", Path(scratch) / "out.cubin"]
+        done = subprocess.run(command, text=True, capture_output=True, check=False)
+    said = done.stdout + done.stderr
+    usages = parse(said)
+    where = f"{ptx.name}, {assembler} for {target}"
+    problems = []
+    if done.returncode != 0:
+        problems.append(f"{where}: rejected\n    " + said.strip().replace("\n", "\n    "))
+    elif not usages:
+        problems.append(f"{where}: no kernel in it")
+    problems += [f"{where}: {u.name} spills {u.spill} bytes" for u in usages if u.spill]
+    problems += [f"{where}: {line.strip()}" for line in said.splitlines() if "setmaxnreg ignored" in line]
+    return Assembly(ptx, assembler, target, usages, problems)
+
+
+def parse(said: str) -> list[Usage]:
+    """Reads `ptxas -v`: a block for each function, its registers (kernels only) on a later line."""
+    usages = []
+    for block in re.split(r"Function properties for ", said)[1:]:
+        numbers = re.search(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads", block)
+        if numbers is None:
+            continue
+        stack, stores, loads = map(int, numbers.groups())
+        registers = re.search(r"Used (\d+) registers", block)
+        shared = re.search(r"(\d+) bytes smem", block)
+        count = int(registers[1]) if registers else 0
+        usages.append(Usage(block.split()[0], count, int(shared[1]) if shared else 0, stack, stores + loads))
+    return usages
+
+
+def print_table(assemblies: list[Assembly]) -> None:
+    """One row a kernel and assembler, one column a target: `registers / shared bytes`, spills marked."""
+    rows: dict[tuple[str, str, str], dict[str, str]] = {}
+    for assembly in assemblies:
+        for usage in assembly.usages:
+            cell = f"{usage.registers}/{usage.shared}"
+            cell += f" stack {usage.stack}" if usage.stack else ""
+            cell += f" SPILL {usage.spill}" if usage.spill else ""
+            rows.setdefault((assembly.ptx.stem, usage.name, assembly.assembler), {})[assembly.target] = cell
+    columns = sorted({assembly.target for assembly in assemblies}, key=lambda target: int(re.sub(r"\D", "", target)))
+    header = ["kernel (registers/static shared bytes)", "assembler", *columns]
+    table = [header] + [
+        [f"{stem}: {name}", assembler, *(cells.get(column, "") for column in columns)]
+        for (stem, name, assembler), cells in sorted(rows.items())
+    ]
+    widths = [max(len(row[i]) for row in table) for i in range(len(header))]
+    for row in table:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
