@@ -166,17 +166,26 @@ impl<'a> Machine<'a> {
                 continue;
             };
             let offsets = at.map(|at| at.wrapping_sub(allocation.base));
-            if self.checks().init
-                && let Some(lane) = lanes(part).find(|lane| !allocation.init.has(offsets[*lane], len as u32))
-            {
-                let message = format!("reads {len} bytes at {:#x}, not all of which were ever written", at[lane]);
-                let fault = Fault::new(FaultKind::Uninitialised, lane, message);
-                return Err(fault.address(at[lane]).allocation(Some(allocation.info())));
+            if self.checks().init {
+                self.check_global_written(allocation, part, &offsets, len)?;
             }
             gather(&mut w.regs, a, part, part, &offsets, |_, at, len| allocation.load(at, len));
             rest &= !part;
         }
         Ok(())
+    }
+
+    /// A fault if any byte of an allocation that is read was never written.
+    pub(crate) fn check_global_written(&self, allocation: &Allocation, mask: u32, at: &Addresses, len: u64) -> Outcome<()> {
+        match lanes(mask).find(|lane| !allocation.init.has(at[*lane], len as u32)) {
+            None => Ok(()),
+            Some(lane) => {
+                let address = allocation.base + at[lane];
+                let message = format!("reads {len} bytes at {address:#x}, not all of which were ever written");
+                let fault = Fault::new(FaultKind::Uninitialised, lane, message);
+                Err(fault.address(address).allocation(Some(allocation.info())))
+            }
+        }
     }
 
     fn store_global(&mut self, w: &mut Warp, a: &Access, mask: u32, at: &Addresses) -> Outcome<()> {

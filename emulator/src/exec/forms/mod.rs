@@ -3,6 +3,7 @@ mod bits;
 mod compare;
 mod convert;
 mod float;
+mod half;
 mod integer;
 mod macros;
 
@@ -66,8 +67,9 @@ static FAST: LazyLock<bool> = LazyLock::new(|| {
 
 /// All arithmetic forms.
 pub(crate) fn all() -> impl Iterator<Item = &'static Form> {
-    let lists = [integer::FORMS, bits::FORMS, float::FORMS, convert::FORMS];
-    lists.into_iter().flatten().copied().flatten().chain(compare::forms())
+    let lists = [integer::FORMS, bits::FORMS];
+    let plain = lists.into_iter().flatten().copied().flatten();
+    plain.chain(float::forms()).chain(half::forms()).chain(compare::forms()).chain(convert::forms())
 }
 
 /// The form of that name.
