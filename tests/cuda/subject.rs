@@ -10,7 +10,7 @@ use crate::with_dtype;
 
 /// One loss object for all cases of a property, as a trainer has: what an earlier call left in the workspace must
 /// not matter.
-pub struct Cuda<'g> {
+pub(crate) struct Cuda<'g> {
     gpu: &'g Gpu,
     loss: Option<InBatchLoss>,
 }
@@ -38,11 +38,11 @@ impl<T: Real> Padded<T> {
         Self::new(gpu, &vec![poison; len], poison)
     }
 
-    fn view(&self) -> cuda::cudarc::driver::CudaView<'_, T> {
+    fn view(&self) -> cudarc::driver::CudaView<'_, T> {
         self.slice.slice(..self.len)
     }
 
-    fn view_mut(&mut self) -> cuda::cudarc::driver::CudaViewMut<'_, T> {
+    fn view_mut(&mut self) -> cudarc::driver::CudaViewMut<'_, T> {
         self.slice.slice_mut(..self.len)
     }
 
@@ -86,7 +86,7 @@ impl<T: Real> DeviceItems<T> {
 }
 
 impl<'g> Cuda<'g> {
-    pub fn new(gpu: &'g Gpu) -> Self {
+    pub(crate) fn new(gpu: &'g Gpu) -> Self {
         Self { gpu, loss: None }
     }
 
@@ -125,7 +125,8 @@ impl<'g> Cuda<'g> {
         // Borrows the bank afresh each time: a push may stand between two of them.
         macro_rules! batch {
             () => {{
-                let mut batch = cuda::Batch::new(&users, items.embeddings.view(), case.dim).offset(case.offset);
+                let mut batch =
+                    cuda::Batch::new(&users, items.embeddings.view(), case.dim).offset(case.offset);
                 if let Some(log_q) = &items.log_q {
                     batch = batch.log_q(log_q.view());
                 }
