@@ -63,7 +63,12 @@ pub(crate) fn unary<A: Value, D: Value, F: Fn(A) -> D>(r: &mut Regs, o: &Operand
 }
 
 #[inline(always)]
-pub(crate) fn binary<A: Value, B: Value, D: Value, F: Fn(A, B) -> D>(r: &mut Regs, o: &Operands, mask: u32, f: F) {
+pub(crate) fn binary<A: Value, B: Value, D: Value, F: Fn(A, B) -> D>(
+    r: &mut Regs,
+    o: &Operands,
+    mask: u32,
+    f: F,
+) {
     let mut out = [D::Bits::default(); LANES];
     let (a, b) = (A::get(r, o.src[0]), B::get(r, o.src[1]));
     for lane in 0..LANES {
