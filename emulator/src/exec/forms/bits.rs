@@ -1,6 +1,6 @@
 //! Logic, shifts, bit fields, moves and selections.
 use super::Form;
-use super::macros::{form, lanewise};
+use super::macros::{form, lanewise, rarely};
 use crate::exec::op::window;
 use crate::exec::regs::{LANES, Value, put, put_pred};
 use crate::exec::scalar::bits::{self, Funnel, Permute};
@@ -39,8 +39,8 @@ macro_rules! moves {
                 }
                 put(<$t>::get_mut(r, o.dst), out, m);
             }),
-            lanewise!(concat!("slct.", $n, ".s32"), $T:$t, [$T:$t, $T:$t, S32:i32], |a, b, c| if c >= 0 { a } else { b }),
-            lanewise!(concat!("slct.", $n, ".f32"), $T:$t, [$T:$t, $T:$t, F32:f32], |a, b, c| if c >= 0.0 { a } else { b }),
+            rarely!(concat!("slct.", $n, ".s32"), $T:$t, [$T:$t, $T:$t, S32:i32], |a, b, c| if c >= 0 { a } else { b }),
+            rarely!(concat!("slct.", $n, ".f32"), $T:$t, [$T:$t, $T:$t, F32:f32], |a, b, c| if c >= 0.0 { a } else { b }),
         )*]
     };
 }
@@ -48,9 +48,9 @@ macro_rules! moves {
 macro_rules! counts {
     ($T:ident, $t:ident, $n:literal) => {
         [
-            lanewise!(concat!("popc.", $n), U32:u32, [$T:$t], |a| a.count_ones()),
-            lanewise!(concat!("clz.", $n), U32:u32, [$T:$t], |a| a.leading_zeros()),
-            lanewise!(concat!("brev.", $n), $T:$t, [$T:$t], |a| a.reverse_bits()),
+            rarely!(concat!("popc.", $n), U32:u32, [$T:$t], |a| a.count_ones()),
+            rarely!(concat!("clz.", $n), U32:u32, [$T:$t], |a| a.leading_zeros()),
+            rarely!(concat!("brev.", $n), $T:$t, [$T:$t], |a| a.reverse_bits()),
             lanewise!(concat!("bfi.", $n), $T:$t, [$T:$t, $T:$t, U32:u32, U32:u32], |a, b, at, len| {
                 bits::bfi(u64::from(a), u64::from(b), at, len, $t::BITS) as $t
             }),
@@ -61,9 +61,9 @@ macro_rules! counts {
 macro_rules! extract {
     ($T:ident, $t:ident, $n:literal) => {
         [
-            lanewise!(concat!("bfe.", $n), $T:$t, [$T:$t, U32:u32, U32:u32], Integer::bfe),
-            lanewise!(concat!("bfind.", $n), U32:u32, [$T:$t], Integer::bfind),
-            lanewise!(concat!("bfind.shiftamt.", $n), U32:u32, [$T:$t], |a| match a.bfind() {
+            rarely!(concat!("bfe.", $n), $T:$t, [$T:$t, U32:u32, U32:u32], Integer::bfe),
+            rarely!(concat!("bfind.", $n), U32:u32, [$T:$t], Integer::bfind),
+            rarely!(concat!("bfind.shiftamt.", $n), U32:u32, [$T:$t], |a| match a.bfind() {
                 u32::MAX => u32::MAX,
                 place => $t::BITS - 1 - place,
             }),
@@ -82,13 +82,13 @@ macro_rules! predicate {
 
 macro_rules! permutation {
     ($n:literal, $M:ident) => {
-        lanewise!($n, B32:u32, [B32:u32, B32:u32, B32:u32], |a, b, c| bits::prmt(a, b, c, Permute::$M))
+        rarely!($n, B32:u32, [B32:u32, B32:u32, B32:u32], |a, b, c| bits::prmt(a, b, c, Permute::$M))
     };
 }
 
 macro_rules! funnel {
     ($n:literal, $f:path, $M:ident) => {
-        lanewise!($n, B32:u32, [B32:u32, B32:u32, U32:u32], |a, b, c| $f(a, b, c, Funnel::$M))
+        rarely!($n, B32:u32, [B32:u32, B32:u32, U32:u32], |a, b, c| $f(a, b, c, Funnel::$M))
     };
 }
 
@@ -135,16 +135,16 @@ pub(super) static FORMS: &[&[Form]] = &[
             let table = o.extra as u8;
             super::macros::ternary::<u32, u32, u32, u32, _>(r, o, m, |a, b, c| bits::lop3(a, b, c, table));
         }),
-        lanewise!("szext.wrap.u32", U32:u32, [U32:u32, U32:u32], |a, b| match b & 31 {
+        rarely!("szext.wrap.u32", U32:u32, [U32:u32, U32:u32], |a, b| match b & 31 {
             0 => 0,
             n => a << (32 - n) >> (32 - n),
         }),
-        lanewise!("szext.wrap.s32", S32:i32, [S32:i32, U32:u32], |a, b| match b & 31 {
+        rarely!("szext.wrap.s32", S32:i32, [S32:i32, U32:u32], |a, b| match b & 31 {
             0 => 0,
             n => a << (32 - n) >> (32 - n),
         }),
-        lanewise!("bmsk.wrap.b32", B32:u32, [U32:u32, U32:u32], |a, b| bits::bmsk(a, b, Funnel::Wrap)),
-        lanewise!("bmsk.clamp.b32", B32:u32, [U32:u32, U32:u32], |a, b| bits::bmsk(a, b, Funnel::Clamp)),
+        rarely!("bmsk.wrap.b32", B32:u32, [U32:u32, U32:u32], |a, b| bits::bmsk(a, b, Funnel::Wrap)),
+        rarely!("bmsk.clamp.b32", B32:u32, [U32:u32, U32:u32], |a, b| bits::bmsk(a, b, Funnel::Clamp)),
     ],
     // A register built from halves and taken apart: `mov` with a vector operand.
     &[

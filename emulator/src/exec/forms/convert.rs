@@ -1,7 +1,7 @@
 //! Conversions between types: those that kernels run in their loops as forms of their own, all others by one
 //! general routine.
 use super::Form;
-use super::macros::{form, lanewise};
+use super::macros::{lanewise, rare, rarely};
 use crate::exec::regs::{Class, put};
 use crate::exec::scalar::Rounding;
 use crate::exec::scalar::convert::{Conversion, f32_to_s32, f32_to_u32, pack_f32};
@@ -28,10 +28,10 @@ macro_rules! truncations {
 macro_rules! pairs {
     ($($name:literal $R:ident $relu:literal $satfinite:literal),*) => {
         &[$(
-            lanewise!(concat!("cvt", $name, ".f16x2.f32"), F16x2:u32, [F32:f32, F32:f32], |a, b| {
+            rarely!(concat!("cvt", $name, ".f16x2.f32"), F16x2:u32, [F32:f32, F32:f32], |a, b| {
                 pair(ScalarType::F16, a, b, Rounding::$R, $relu, $satfinite)
             }),
-            lanewise!(concat!("cvt", $name, ".bf16x2.f32"), Bf16x2:u32, [F32:f32, F32:f32], |a, b| {
+            rarely!(concat!("cvt", $name, ".bf16x2.f32"), Bf16x2:u32, [F32:f32, F32:f32], |a, b| {
                 pair(ScalarType::Bf16, a, b, Rounding::$R, $relu, $satfinite)
             }),
         )*]
@@ -73,22 +73,22 @@ pub(super) static FORMS: &[&[Form]] = &[
     ),
     // Any conversion: `Operands::extra` says which.
     &[
-        form!("convert narrow to narrow", B32, [B32], |r, o, m| {
+        rare!("convert narrow to narrow", B32, [B32], |r, o, m| {
             let conversion = decode(o.extra);
             let out = r.narrow[o.src[0] as usize].map(|bits| conversion.apply(u64::from(bits)) as u32);
             put(&mut r.narrow[o.dst as usize], out, m);
         }),
-        form!("convert narrow to wide", B64, [B32], |r, o, m| {
+        rare!("convert narrow to wide", B64, [B32], |r, o, m| {
             let conversion = decode(o.extra);
             let out = r.narrow[o.src[0] as usize].map(|bits| conversion.apply(u64::from(bits)));
             put(&mut r.wide[o.dst as usize], out, m);
         }),
-        form!("convert wide to narrow", B32, [B64], |r, o, m| {
+        rare!("convert wide to narrow", B32, [B64], |r, o, m| {
             let conversion = decode(o.extra);
             let out = r.wide[o.src[0] as usize].map(|bits| conversion.apply(bits) as u32);
             put(&mut r.narrow[o.dst as usize], out, m);
         }),
-        form!("convert wide to wide", B64, [B64], |r, o, m| {
+        rare!("convert wide to wide", B64, [B64], |r, o, m| {
             let conversion = decode(o.extra);
             let out = r.wide[o.src[0] as usize].map(|bits| conversion.apply(bits));
             put(&mut r.wide[o.dst as usize], out, m);

@@ -1,6 +1,6 @@
 //! Single-precision arithmetic: every rounding, `.ftz` and `.sat`.
 use super::Form;
-use super::macros::{form, lanewise};
+use super::macros::{lanewise, rare, rarely};
 use crate::exec::regs::{Value, put_pred};
 use crate::exec::scalar::compare::Property;
 use crate::exec::scalar::minmax::{Extreme, MinMaxMode, extreme_f32};
@@ -10,20 +10,20 @@ const fn mode(rounding: Rounding, ftz: bool, sat: bool) -> FloatMode {
     FloatMode { rounding, ftz, sat }
 }
 
-/// Two sources; without a rounding modifier the instruction rounds to nearest.
+/// Two sources; without a rounding modifier the instruction rounds to nearest. `$form` builds those without `.sat`.
 macro_rules! binary {
-    ($op:literal, $f:path, [$($rnd:literal $R:ident),*]) => {
+    ($form:ident, $op:literal, $f:path, [$($rnd:literal $R:ident),*]) => {
         &[$(
-            lanewise!(concat!($op, $rnd, ".f32"), F32:f32, [F32:f32, F32:f32], |a, b| {
+            $form!(concat!($op, $rnd, ".f32"), F32:f32, [F32:f32, F32:f32], |a, b| {
                 $f(a, b, mode(Rounding::$R, false, false))
             }),
-            lanewise!(concat!($op, $rnd, ".ftz.f32"), F32:f32, [F32:f32, F32:f32], |a, b| {
+            $form!(concat!($op, $rnd, ".ftz.f32"), F32:f32, [F32:f32, F32:f32], |a, b| {
                 $f(a, b, mode(Rounding::$R, true, false))
             }),
-            lanewise!(concat!($op, $rnd, ".sat.f32"), F32:f32, [F32:f32, F32:f32], |a, b| {
+            rarely!(concat!($op, $rnd, ".sat.f32"), F32:f32, [F32:f32, F32:f32], |a, b| {
                 $f(a, b, mode(Rounding::$R, false, true))
             }),
-            lanewise!(concat!($op, $rnd, ".ftz.sat.f32"), F32:f32, [F32:f32, F32:f32], |a, b| {
+            rarely!(concat!($op, $rnd, ".ftz.sat.f32"), F32:f32, [F32:f32, F32:f32], |a, b| {
                 $f(a, b, mode(Rounding::$R, true, true))
             }),
         )*]
@@ -31,18 +31,18 @@ macro_rules! binary {
 }
 
 macro_rules! fused {
-    ($op:literal, [$($rnd:literal $R:ident),*]) => {
+    ($form:ident, $op:literal, [$($rnd:literal $R:ident),*]) => {
         &[$(
-            lanewise!(concat!($op, $rnd, ".f32"), F32:f32, [F32:f32, F32:f32, F32:f32], |a, b, c| {
+            $form!(concat!($op, $rnd, ".f32"), F32:f32, [F32:f32, F32:f32, F32:f32], |a, b, c| {
                 float32::fma(a, b, c, mode(Rounding::$R, false, false))
             }),
-            lanewise!(concat!($op, $rnd, ".ftz.f32"), F32:f32, [F32:f32, F32:f32, F32:f32], |a, b, c| {
+            $form!(concat!($op, $rnd, ".ftz.f32"), F32:f32, [F32:f32, F32:f32, F32:f32], |a, b, c| {
                 float32::fma(a, b, c, mode(Rounding::$R, true, false))
             }),
-            lanewise!(concat!($op, $rnd, ".sat.f32"), F32:f32, [F32:f32, F32:f32, F32:f32], |a, b, c| {
+            rarely!(concat!($op, $rnd, ".sat.f32"), F32:f32, [F32:f32, F32:f32, F32:f32], |a, b, c| {
                 float32::fma(a, b, c, mode(Rounding::$R, false, true))
             }),
-            lanewise!(concat!($op, $rnd, ".ftz.sat.f32"), F32:f32, [F32:f32, F32:f32, F32:f32], |a, b, c| {
+            rarely!(concat!($op, $rnd, ".ftz.sat.f32"), F32:f32, [F32:f32, F32:f32, F32:f32], |a, b, c| {
                 float32::fma(a, b, c, mode(Rounding::$R, true, true))
             }),
         )*]
@@ -53,22 +53,22 @@ macro_rules! fused {
 macro_rules! divisions {
     ($($rnd:literal $R:ident),*) => {
         &[$(
-            lanewise!(concat!("div", $rnd, ".f32"), F32:f32, [F32:f32, F32:f32], |a, b| {
+            rarely!(concat!("div", $rnd, ".f32"), F32:f32, [F32:f32, F32:f32], |a, b| {
                 float32::div(a, b, mode(Rounding::$R, false, false))
             }),
-            lanewise!(concat!("div", $rnd, ".ftz.f32"), F32:f32, [F32:f32, F32:f32], |a, b| {
+            rarely!(concat!("div", $rnd, ".ftz.f32"), F32:f32, [F32:f32, F32:f32], |a, b| {
                 float32::div(a, b, mode(Rounding::$R, true, false))
             }),
-            lanewise!(concat!("rcp", $rnd, ".f32"), F32:f32, [F32:f32], |a| {
+            rarely!(concat!("rcp", $rnd, ".f32"), F32:f32, [F32:f32], |a| {
                 float32::rcp(a, mode(Rounding::$R, false, false))
             }),
-            lanewise!(concat!("rcp", $rnd, ".ftz.f32"), F32:f32, [F32:f32], |a| {
+            rarely!(concat!("rcp", $rnd, ".ftz.f32"), F32:f32, [F32:f32], |a| {
                 float32::rcp(a, mode(Rounding::$R, true, false))
             }),
-            lanewise!(concat!("sqrt", $rnd, ".f32"), F32:f32, [F32:f32], |a| {
+            rarely!(concat!("sqrt", $rnd, ".f32"), F32:f32, [F32:f32], |a| {
                 float32::sqrt(a, mode(Rounding::$R, false, false))
             }),
-            lanewise!(concat!("sqrt", $rnd, ".ftz.f32"), F32:f32, [F32:f32], |a| {
+            rarely!(concat!("sqrt", $rnd, ".ftz.f32"), F32:f32, [F32:f32], |a| {
                 float32::sqrt(a, mode(Rounding::$R, true, false))
             }),
         )*]
@@ -76,18 +76,18 @@ macro_rules! divisions {
 }
 
 macro_rules! unary {
-    ($($op:literal $f:path),*) => {
+    ($form:ident, $($op:literal $f:path),*) => {
         &[$(
-            lanewise!(concat!($op, ".f32"), F32:f32, [F32:f32], |a| $f(a, false)),
-            lanewise!(concat!($op, ".ftz.f32"), F32:f32, [F32:f32], |a| $f(a, true)),
+            $form!(concat!($op, ".f32"), F32:f32, [F32:f32], |a| $f(a, false)),
+            $form!(concat!($op, ".ftz.f32"), F32:f32, [F32:f32], |a| $f(a, true)),
         )*]
     };
 }
 
 macro_rules! extremes {
-    ($op:literal, $E:ident, [$($name:literal $ftz:literal $nan:literal $xorsign:literal),*]) => {
+    ($form:ident, $op:literal, $E:ident, [$($name:literal $ftz:literal $nan:literal $xorsign:literal),*]) => {
         &[$(
-            lanewise!(concat!($op, $name, ".f32"), F32:f32, [F32:f32, F32:f32], |a, b| {
+            $form!(concat!($op, $name, ".f32"), F32:f32, [F32:f32, F32:f32], |a, b| {
                 extreme_f32(Extreme::$E, a, b, MinMaxMode { ftz: $ftz, nan: $nan, xorsign: $xorsign })
             }),
         )*]
@@ -95,18 +95,19 @@ macro_rules! extremes {
 }
 
 macro_rules! both_extremes {
-    ($($name:literal $ftz:literal $nan:literal $xorsign:literal),*) => {
+    ($form:ident, $($name:literal $ftz:literal $nan:literal $xorsign:literal),*) => {
         [
-            extremes!("min", Min, [$($name $ftz $nan $xorsign),*]),
-            extremes!("max", Max, [$($name $ftz $nan $xorsign),*]),
+            extremes!($form, "min", Min, [$($name $ftz $nan $xorsign),*]),
+            extremes!($form, "max", Max, [$($name $ftz $nan $xorsign),*]),
         ]
     };
 }
 
-static EXTREMES: [&[Form]; 2] = both_extremes!(
-    "" false false false,
+static EXTREMES: [&[Form]; 2] = both_extremes!(lanewise, "" false false false, ".NaN" false true false);
+
+static RARE_EXTREMES: [&[Form]; 2] = both_extremes!(
+    rarely,
     ".ftz" true false false,
-    ".NaN" false true false,
     ".ftz.NaN" true true false,
     ".xorsign.abs" false false true,
     ".ftz.xorsign.abs" true false true,
@@ -117,11 +118,11 @@ static EXTREMES: [&[Form]; 2] = both_extremes!(
 macro_rules! properties {
     ($($name:literal $P:ident),*) => {
         &[$(
-            form!(concat!("testp.", $name, ".f32"), Pred, [F32], |r, o, m| {
+            rare!(concat!("testp.", $name, ".f32"), Pred, [F32], |r, o, m| {
                 let bits = lanes_with(f32::get(r, o.src[0]), |x| Property::$P.holds_f32(f32::from_bits(x)));
                 put_pred(&mut r.preds[o.dst as usize], bits, m);
             }),
-            form!(concat!("testp.", $name, ".f64"), Pred, [F64], |r, o, m| {
+            rare!(concat!("testp.", $name, ".f64"), Pred, [F64], |r, o, m| {
                 let bits = lanes_with(f64::get(r, o.src[0]), |x| Property::$P.holds_f64(f64::from_bits(x)));
                 put_pred(&mut r.preds[o.dst as usize], bits, m);
             }),
@@ -135,33 +136,38 @@ fn lanes_with<T: Copy, const N: usize>(values: &[T; N], holds: impl Fn(T) -> boo
 }
 
 pub(super) static FORMS: &[&[Form]] = &[
-    binary!("add", float32::add, ["" Nearest, ".rn" Nearest, ".rz" Zero, ".rm" Down, ".rp" Up]),
-    binary!("sub", float32::sub, ["" Nearest, ".rn" Nearest, ".rz" Zero, ".rm" Down, ".rp" Up]),
-    binary!("mul", float32::mul, ["" Nearest, ".rn" Nearest, ".rz" Zero, ".rm" Down, ".rp" Up]),
-    fused!("fma", [".rn" Nearest, ".rz" Zero, ".rm" Down, ".rp" Up]),
-    fused!("mad", [".rn" Nearest, ".rz" Zero, ".rm" Down, ".rp" Up]),
+    binary!(lanewise, "add", float32::add, ["" Nearest, ".rn" Nearest]),
+    binary!(rarely, "add", float32::add, [".rz" Zero, ".rm" Down, ".rp" Up]),
+    binary!(lanewise, "sub", float32::sub, ["" Nearest, ".rn" Nearest]),
+    binary!(rarely, "sub", float32::sub, [".rz" Zero, ".rm" Down, ".rp" Up]),
+    binary!(lanewise, "mul", float32::mul, ["" Nearest, ".rn" Nearest]),
+    binary!(rarely, "mul", float32::mul, [".rz" Zero, ".rm" Down, ".rp" Up]),
+    fused!(lanewise, "fma", [".rn" Nearest, ".rm" Down]),
+    fused!(rarely, "fma", [".rz" Zero, ".rp" Up]),
+    fused!(rarely, "mad", [".rn" Nearest, ".rz" Zero, ".rm" Down, ".rp" Up]),
     divisions!(".rn" Nearest, ".rz" Zero, ".rm" Down, ".rp" Up),
     unary!(
+        lanewise,
         "abs" float32::abs,
         "neg" float32::neg,
         "ex2.approx" approx::ex2,
-        "lg2.approx" approx::lg2,
         "rcp.approx" approx::rcp,
         "rsqrt.approx" approx::rsqrt,
-        "sqrt.approx" approx::sqrt,
-        "sin.approx" approx::sin,
-        "cos.approx" approx::cos
+        "sqrt.approx" approx::sqrt
     ),
+    unary!(rarely, "lg2.approx" approx::lg2, "sin.approx" approx::sin, "cos.approx" approx::cos),
     &[
-        lanewise!("tanh.approx.f32", F32:f32, [F32:f32], approx::tanh),
-        lanewise!("copysign.f32", F32:f32, [F32:f32, F32:f32], float32::copysign),
-        lanewise!("div.approx.f32", F32:f32, [F32:f32, F32:f32], |a, b| approx::div(a, b, false)),
-        lanewise!("div.approx.ftz.f32", F32:f32, [F32:f32, F32:f32], |a, b| approx::div(a, b, true)),
-        lanewise!("div.full.f32", F32:f32, [F32:f32, F32:f32], |a, b| approx::div_full(a, b, false)),
-        lanewise!("div.full.ftz.f32", F32:f32, [F32:f32, F32:f32], |a, b| approx::div_full(a, b, true)),
+        rarely!("tanh.approx.f32", F32:f32, [F32:f32], approx::tanh),
+        rarely!("copysign.f32", F32:f32, [F32:f32, F32:f32], float32::copysign),
+        rarely!("div.approx.f32", F32:f32, [F32:f32, F32:f32], |a, b| approx::div(a, b, false)),
+        rarely!("div.approx.ftz.f32", F32:f32, [F32:f32, F32:f32], |a, b| approx::div(a, b, true)),
+        rarely!("div.full.f32", F32:f32, [F32:f32, F32:f32], |a, b| approx::div_full(a, b, false)),
+        rarely!("div.full.ftz.f32", F32:f32, [F32:f32, F32:f32], |a, b| approx::div_full(a, b, true)),
     ],
     EXTREMES[0],
     EXTREMES[1],
+    RARE_EXTREMES[0],
+    RARE_EXTREMES[1],
     properties!(
         "finite" Finite, "infinite" Infinite, "number" Number, "notanumber" NotANumber, "normal" Normal,
         "subnormal" Subnormal

@@ -1,6 +1,6 @@
 //! Half-precision arithmetic, one value or two to a register.
 use super::Form;
-use super::macros::lanewise;
+use super::macros::rarely;
 use crate::exec::scalar::approx;
 use crate::exec::scalar::half::{self, Half, HalfMode};
 use crate::exec::scalar::minmax::{Extreme, MinMaxMode};
@@ -13,8 +13,8 @@ const fn mode(ftz: bool, sat: bool, relu: bool) -> HalfMode {
 macro_rules! unary {
     ($K:ident, $P:ident, $n:literal, $p:literal, $name:expr, $f:expr) => {
         [
-            lanewise!(concat!($name, ".", $n), $K:u16, [$K:u16], $f),
-            lanewise!(concat!($name, ".", $p), $P:u32, [$P:u32], |a| half::packed([a], |[a]| apply1(a, $f))),
+            rarely!(concat!($name, ".", $n), $K:u16, [$K:u16], $f),
+            rarely!(concat!($name, ".", $p), $P:u32, [$P:u32], |a| half::packed([a], |[a]| apply1(a, $f))),
         ]
     };
 }
@@ -22,8 +22,8 @@ macro_rules! unary {
 macro_rules! binary {
     ($K:ident, $P:ident, $n:literal, $p:literal, $name:expr, $f:expr) => {
         [
-            lanewise!(concat!($name, ".", $n), $K:u16, [$K:u16, $K:u16], $f),
-            lanewise!(concat!($name, ".", $p), $P:u32, [$P:u32, $P:u32], |a, b| {
+            rarely!(concat!($name, ".", $n), $K:u16, [$K:u16, $K:u16], $f),
+            rarely!(concat!($name, ".", $p), $P:u32, [$P:u32, $P:u32], |a, b| {
                 half::packed([a, b], |[a, b]| apply2(a, b, $f))
             }),
         ]
@@ -33,8 +33,8 @@ macro_rules! binary {
 macro_rules! ternary {
     ($K:ident, $P:ident, $n:literal, $p:literal, $name:expr, $f:expr) => {
         [
-            lanewise!(concat!($name, ".", $n), $K:u16, [$K:u16, $K:u16, $K:u16], $f),
-            lanewise!(concat!($name, ".", $p), $P:u32, [$P:u32, $P:u32, $P:u32], |a, b, c| {
+            rarely!(concat!($name, ".", $n), $K:u16, [$K:u16, $K:u16, $K:u16], $f),
+            rarely!(concat!($name, ".", $p), $P:u32, [$P:u32, $P:u32, $P:u32], |a, b, c| {
                 half::packed([a, b, c], |[a, b, c]| apply3(a, b, c, $f))
             }),
         ]

@@ -1,6 +1,6 @@
 //! Integer arithmetic.
 use super::Form;
-use super::macros::{form, lanewise};
+use super::macros::{form, lanewise, rarely};
 use crate::exec::regs::{LANES, put, put_pred};
 use crate::exec::scalar::integer::{self, Integer, product24};
 
@@ -11,8 +11,8 @@ macro_rules! common {
             lanewise!(concat!("sub.", $n), $T:$t, [$T:$t, $T:$t], |a, b| a.wrapping_sub(b)),
             lanewise!(concat!("mul.lo.", $n), $T:$t, [$T:$t, $T:$t], |a, b| a.wrapping_mul(b)),
             lanewise!(concat!("mad.lo.", $n), $T:$t, [$T:$t, $T:$t, $T:$t], |a, b, c| a.wrapping_mul(b).wrapping_add(c)),
-            lanewise!(concat!("div.", $n), $T:$t, [$T:$t, $T:$t], Integer::div),
-            lanewise!(concat!("rem.", $n), $T:$t, [$T:$t, $T:$t], Integer::rem),
+            rarely!(concat!("div.", $n), $T:$t, [$T:$t, $T:$t], Integer::div),
+            rarely!(concat!("rem.", $n), $T:$t, [$T:$t, $T:$t], Integer::rem),
             lanewise!(concat!("min.", $n), $T:$t, [$T:$t, $T:$t], |a, b| a.min(b)),
             lanewise!(concat!("max.", $n), $T:$t, [$T:$t, $T:$t], |a, b| a.max(b)),
         ]
@@ -32,8 +32,8 @@ macro_rules! high {
     ($T:ident, $t:ident, $n:literal) => {
         [
             lanewise!(concat!("mul.hi.", $n), $T:$t, [$T:$t, $T:$t], Integer::mul_hi),
-            lanewise!(concat!("mad.hi.", $n), $T:$t, [$T:$t, $T:$t, $T:$t], |a, b, c| a.mul_hi(b).wrapping_add(c)),
-            lanewise!(concat!("sad.", $n), $T:$t, [$T:$t, $T:$t, $T:$t], Integer::sad),
+            rarely!(concat!("mad.hi.", $n), $T:$t, [$T:$t, $T:$t, $T:$t], |a, b, c| a.mul_hi(b).wrapping_add(c)),
+            rarely!(concat!("sad.", $n), $T:$t, [$T:$t, $T:$t, $T:$t], Integer::sad),
         ]
     };
 }
@@ -139,13 +139,13 @@ macro_rules! product_carries {
 
 macro_rules! dot4 {
     ($name:literal, $C:ident, $a:literal, $b:literal) => {
-        lanewise!($name, $C:u32, [U32:u32, U32:u32, $C:u32], |a, b, c| integer::dp4a(a, b, c, $a, $b))
+        rarely!($name, $C:u32, [U32:u32, U32:u32, $C:u32], |a, b, c| integer::dp4a(a, b, c, $a, $b))
     };
 }
 
 macro_rules! dot2 {
     ($name:literal, $C:ident, $a:literal, $b:literal, $high:literal) => {
-        lanewise!($name, $C:u32, [U32:u32, U32:u32, $C:u32], |a, b, c| integer::dp2a(a, b, c, $a, $b, $high))
+        rarely!($name, $C:u32, [U32:u32, U32:u32, $C:u32], |a, b, c| integer::dp2a(a, b, c, $a, $b, $high))
     };
 }
 
@@ -153,14 +153,14 @@ macro_rules! dot2 {
 macro_rules! products24 {
     ($T:ident, $n:literal, $signed:literal) => {
         [
-            lanewise!(concat!("mul24.lo.", $n), $T:u32, [$T:u32, $T:u32], |a, b| product24(a, b, $signed) as u32),
-            lanewise!(concat!("mul24.hi.", $n), $T:u32, [$T:u32, $T:u32], |a, b| {
+            rarely!(concat!("mul24.lo.", $n), $T:u32, [$T:u32, $T:u32], |a, b| product24(a, b, $signed) as u32),
+            rarely!(concat!("mul24.hi.", $n), $T:u32, [$T:u32, $T:u32], |a, b| {
                 (product24(a, b, $signed) >> 16) as u32
             }),
-            lanewise!(concat!("mad24.lo.", $n), $T:u32, [$T:u32, $T:u32, $T:u32], |a, b, c| {
+            rarely!(concat!("mad24.lo.", $n), $T:u32, [$T:u32, $T:u32, $T:u32], |a, b, c| {
                 (product24(a, b, $signed) as u32).wrapping_add(c)
             }),
-            lanewise!(concat!("mad24.hi.", $n), $T:u32, [$T:u32, $T:u32, $T:u32], |a, b, c| {
+            rarely!(concat!("mad24.hi.", $n), $T:u32, [$T:u32, $T:u32, $T:u32], |a, b, c| {
                 ((product24(a, b, $signed) >> 16) as u32).wrapping_add(c)
             }),
         ]
@@ -194,9 +194,9 @@ pub(super) static FORMS: &[&[Form]] = &[
     &product_carries!(u32, U32, narrow, "u32"),
     &product_carries!(u64, U64, wide, "u64"),
     &[
-        lanewise!("add.sat.s32", S32:i32, [S32:i32, S32:i32], |a, b| a.saturating_add(b)),
-        lanewise!("sub.sat.s32", S32:i32, [S32:i32, S32:i32], |a, b| a.saturating_sub(b)),
-        lanewise!("mad.hi.sat.s32", S32:i32, [S32:i32, S32:i32, S32:i32], integer::mad_hi_saturating),
+        rarely!("add.sat.s32", S32:i32, [S32:i32, S32:i32], |a, b| a.saturating_add(b)),
+        rarely!("sub.sat.s32", S32:i32, [S32:i32, S32:i32], |a, b| a.saturating_sub(b)),
+        rarely!("mad.hi.sat.s32", S32:i32, [S32:i32, S32:i32, S32:i32], integer::mad_hi_saturating),
         dot4!("dp4a.u32.u32", U32, false, false),
         dot4!("dp4a.s32.s32", S32, true, true),
         dot4!("dp4a.u32.s32", S32, false, true),
