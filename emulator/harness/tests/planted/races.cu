@@ -5,6 +5,8 @@
 PAIR(missing_barrier) {
     __shared__ float tile[64];
     int i = threadIdx.x;
+    tile[i] = 0;
+    __syncthreads();
     tile[i] = in[i];
     if (mended) __syncthreads();
     out[i] = tile[(i + 32) % 64];
