@@ -162,8 +162,10 @@ impl Launch {
         let Some(kernel) = program.kernel(&self.function.name) else {
             return context.poison(Code::NOT_FOUND);
         };
-        let launch =
-            || exec::launch(program, kernel, &self.config, &self.parameters, &context.memory, &settings);
+        let launch = || {
+            exec::launch(program, kernel, &self.config, &self.parameters, &context.memory, &settings)
+                .map_err(Box::new)
+        };
         let note = |kind: &str, text: String| {
             lock(&driver.records).note_report(kind, &kernel.name, text, config.quiet)
         };
