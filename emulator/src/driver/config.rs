@@ -22,7 +22,8 @@ impl Default for Config {
 }
 
 /// Names of the settings, as `ptxemu_set` takes them.
-pub(crate) const NAMES: &[&str] = &["cc", "multiprocessors", "seed", "checks", "workers", "memory", "instruction_limit", "driver", "quiet"];
+pub(crate) const NAMES: &[&str] =
+    &["cc", "multiprocessors", "seed", "checks", "workers", "memory", "instruction_limit", "driver", "quiet"];
 
 impl Config {
     /// The defaults, changed by the `PTX_EMULATOR_*` variables. A value that cannot be read is reported on standard error and left out.
@@ -46,13 +47,18 @@ impl Config {
     pub(crate) fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
         let value = value.trim();
         match name {
-            "cc" => self.settings.compute_capability = version(value).ok_or("expected a compute capability such as 8.0")?,
+            "cc" => {
+                self.settings.compute_capability =
+                    version(value).ok_or("expected a compute capability such as 8.0")?
+            }
             "multiprocessors" => self.settings.multiprocessors = positive(value)?,
             "seed" => self.settings.seed = number(value)?,
             "checks" => self.settings.checks = checks(value)?,
             "workers" => self.settings.workers = positive::<usize>(value)?,
             "memory" => self.memory_bytes = bytes(value)?,
-            "instruction_limit" => self.settings.instruction_limit = if value == "none" { None } else { Some(number(value)?) },
+            "instruction_limit" => {
+                self.settings.instruction_limit = if value == "none" { None } else { Some(number(value)?) }
+            }
             "driver" => {
                 let (major, minor) = version(value).ok_or("expected a CUDA version such as 12.8")?;
                 self.driver_version = major.saturating_mul(1000).saturating_add(minor.saturating_mul(10));
@@ -104,7 +110,11 @@ fn checks(value: &str) -> Result<Checks, String> {
             "init" => result.init = on,
             "race" => result.race = on,
             "barrier" => result.barrier = on,
-            _ => return Err(format!("no check `{name}`; the checks are all, none, bounds, init, race, barrier, a minus in front takes one away")),
+            _ => {
+                return Err(format!(
+                    "no check `{name}`; the checks are all, none, bounds, init, race, barrier, a minus in front takes one away"
+                ));
+            }
         }
     }
     Ok(result)
@@ -117,7 +127,14 @@ mod tests {
     #[test]
     fn settings_are_read() {
         let mut config = Config::default();
-        for (name, value) in [("cc", "9.0"), ("seed", "7"), ("memory", "64m"), ("checks", "all,-race"), ("driver", "12.0"), ("quiet", "1")] {
+        for (name, value) in [
+            ("cc", "9.0"),
+            ("seed", "7"),
+            ("memory", "64m"),
+            ("checks", "all,-race"),
+            ("driver", "12.0"),
+            ("quiet", "1"),
+        ] {
             config.set(name, value).unwrap();
         }
         assert_eq!(config.settings.compute_capability, (9, 0));

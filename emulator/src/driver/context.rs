@@ -356,11 +356,11 @@ driver_api! {
 /// The default of a limit (`CUlimit`), bytes or counts; unknown ones are unsupported.
 fn default_limit(limit: u32) -> Outcome<usize> {
     match limit {
-        0 => Ok(1024),       // stack size of a thread
-        1 => Ok(1 << 20),    // printf buffer
-        2 => Ok(8 << 20),    // device-side malloc heap
-        5 => Ok(128),        // granularity of L2 fetches
-        6 => Ok(0),          // persisting L2
+        0 => Ok(1024),    // stack size of a thread
+        1 => Ok(1 << 20), // printf buffer
+        2 => Ok(8 << 20), // device-side malloc heap
+        5 => Ok(128),     // granularity of L2 fetches
+        6 => Ok(0),       // persisting L2
         _ => Err(Code::UNSUPPORTED_LIMIT),
     }
 }

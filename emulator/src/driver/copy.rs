@@ -26,11 +26,20 @@ fn fill(to: u64, value: u32, width: u8, count: usize) -> Outcome<Work> {
 }
 
 /// Rows of `pitch` bytes, `width` of which are filled.
-fn fill_rows(to: u64, pitch: usize, value: u32, width_bytes: u8, width: usize, height: usize) -> Outcome<Vec<Work>> {
+fn fill_rows(
+    to: u64,
+    pitch: usize,
+    value: u32,
+    width_bytes: u8,
+    width: usize,
+    height: usize,
+) -> Outcome<Vec<Work>> {
     if width.saturating_mul(usize::from(width_bytes)) > pitch && height > 1 {
         return Err(Code::INVALID_VALUE);
     }
-    (0..height as u64).map(|row| fill(to.wrapping_add(row.wrapping_mul(pitch as u64)), value, width_bytes, width)).collect()
+    (0..height as u64)
+        .map(|row| fill(to.wrapping_add(row.wrapping_mul(pitch as u64)), value, width_bytes, width))
+        .collect()
 }
 
 /// `CUDA_MEMCPY2D`.
@@ -78,7 +87,9 @@ fn rows(copy: &Copy2D) -> Outcome<Vec<Work>> {
     let row = |row| match (source.memory_type, target.memory_type) {
         (HOST, DEVICE) => Ok(Work::CopyIn { to: target.device_row(row), from: source.host_row(row), bytes }),
         (DEVICE, HOST) => Ok(Work::CopyOut { to: target.host_row(row), from: source.device_row(row), bytes }),
-        (DEVICE, DEVICE) => Ok(Work::Copy { to: target.device_row(row), from: source.device_row(row), bytes: bytes as u64 }),
+        (DEVICE, DEVICE) => {
+            Ok(Work::Copy { to: target.device_row(row), from: source.device_row(row), bytes: bytes as u64 })
+        }
         _ => Err(Code::NOT_SUPPORTED),
     };
     (0..copy.height).map(row).collect()

@@ -4,8 +4,10 @@ use super::attributes;
 use super::boundary::{Host, Out, Text, driver_api, fill_text};
 use super::code::{Code, Outcome};
 use super::config::Config;
+use super::limits::{
+    MAX_BLOCK_DIM, MAX_GRID_DIM, MAX_THREADS_PER_BLOCK, REGISTERS, SHARED_PER_BLOCK, WARP_SIZE,
+};
 use super::state::{driver, ready};
-use super::limits::{MAX_BLOCK_DIM, MAX_GRID_DIM, MAX_THREADS_PER_BLOCK, REGISTERS, SHARED_PER_BLOCK, WARP_SIZE};
 use std::ffi::c_char;
 
 /// The name that `cuDeviceGetName` gives: nobody should take a test run for a run on a GPU.

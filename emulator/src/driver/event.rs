@@ -93,7 +93,8 @@ fn elapsed(out: &Out<f32>, start: Handle, end: Handle) -> Outcome {
     let (Some(start), Some(end)) = (start.time()?, end.time()?) else {
         return Err(Code::INVALID_HANDLE);
     };
-    let milliseconds = |later: Instant, earlier: Instant| later.saturating_duration_since(earlier).as_secs_f32() * 1e3;
+    let milliseconds =
+        |later: Instant, earlier: Instant| later.saturating_duration_since(earlier).as_secs_f32() * 1e3;
     out.set(if end >= start { milliseconds(end, start) } else { -milliseconds(start, end) })
 }
 

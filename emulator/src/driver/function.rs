@@ -9,8 +9,8 @@ use super::state::ready;
 use super::table::InContext;
 use crate::exec::Kernel;
 use std::ffi::{CString, c_char};
-use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 
 /// One `CUfunction` (or `CUkernel`).
 pub(crate) struct Function {
@@ -86,7 +86,8 @@ impl Function {
         match attribute {
             MAX_DYNAMIC_SHARED => {
                 let most = self.limits().shared_opt_in.saturating_sub(self.kernel()?.static_shared);
-                let value = u32::try_from(value).ok().filter(|value| *value <= most).ok_or(Code::INVALID_VALUE)?;
+                let value =
+                    u32::try_from(value).ok().filter(|value| *value <= most).ok_or(Code::INVALID_VALUE)?;
                 self.max_dynamic_shared.store(value, Ordering::Relaxed);
                 Ok(())
             }

@@ -161,7 +161,12 @@ fn begin(stream: &Arc<Stream>, mode: u32) -> Outcome {
         return Err(Code::STREAM_CAPTURE_UNSUPPORTED);
     }
     let state = CaptureState { members: vec![Arc::clone(stream)], ..CaptureState::default() };
-    let capture = Arc::new(Capture { origin: stream.key, mode, thread: thread::current().id(), state: Mutex::new(state) });
+    let capture = Arc::new(Capture {
+        origin: stream.key,
+        mode,
+        thread: thread::current().id(),
+        state: Mutex::new(state),
+    });
     lock(&stream.context.captures).push(Arc::clone(&capture));
     *slot = Some(capture);
     Ok(())
@@ -177,7 +182,10 @@ fn end(stream: &Arc<Stream>) -> Outcome<Vec<Work>> {
         return Err(Code::STREAM_CAPTURE_WRONG_THREAD);
     }
     lock(&stream.context.captures).retain(|other| !Arc::ptr_eq(other, &capture));
-    let mut state = std::mem::replace(&mut *lock(&capture.state), CaptureState { ended: true, ..CaptureState::default() });
+    let mut state = std::mem::replace(
+        &mut *lock(&capture.state),
+        CaptureState { ended: true, ..CaptureState::default() },
+    );
     for member in state.members.drain(..) {
         *lock(&member.capture) = None;
     }
@@ -311,4 +319,3 @@ driver_api! {
         ready()?.executables.remove(executable).map(drop)
     }
 }
-

@@ -54,7 +54,10 @@ fn check_shape(function: &Function, config: &LaunchConfig) -> Outcome {
     let shared = u64::from(kernel.static_shared) + u64::from(config.dynamic_shared);
     let registers = u64::from(function.registers()?) * threads;
     let limits = function.limits();
-    if shared > u64::from(limits.shared_opt_in) || registers > u64::from(super::limits::REGISTERS) || parameter_bytes(kernel) > limits.parameter_bytes {
+    if shared > u64::from(limits.shared_opt_in)
+        || registers > u64::from(super::limits::REGISTERS)
+        || parameter_bytes(kernel) > limits.parameter_bytes
+    {
         return Err(Code::LAUNCH_OUT_OF_RESOURCES);
     }
     Ok(())
@@ -101,7 +104,13 @@ fn unpack(kernel: &Kernel, extra: In<Host>) -> Outcome<Vec<u8>> {
     Ok(buffer.read(size)?.to_vec())
 }
 
-fn launch(function: Handle, config: LaunchConfig, stream: Handle, pointers: In<Host>, extra: In<Host>) -> Outcome {
+fn launch(
+    function: Handle,
+    config: LaunchConfig,
+    stream: Handle,
+    pointers: In<Host>,
+    extra: In<Host>,
+) -> Outcome {
     let function = ready()?.functions.get(function)?;
     let stream = stream::resolve(stream)?;
     if !Arc::ptr_eq(&stream.context, &function.module.context) {

@@ -72,7 +72,14 @@ mod tests {
 
     #[test]
     fn ptx_versions_follow_the_release_notes() {
-        let pairs = [(11_080, (7, 8)), (12_000, (8, 0)), (12_060, (8, 5)), (12_080, (8, 7)), (12_090, (8, 8)), (13_000, (9, 0))];
+        let pairs = [
+            (11_080, (7, 8)),
+            (12_000, (8, 0)),
+            (12_060, (8, 5)),
+            (12_080, (8, 7)),
+            (12_090, (8, 8)),
+            (13_000, (9, 0)),
+        ];
         for (driver, ptx) in pairs {
             assert_eq!(newest_ptx(driver), ptx, "CUDA {driver}");
         }

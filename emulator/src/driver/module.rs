@@ -65,7 +65,10 @@ fn check_header(text: &str, config: &Config) -> Result<(), Refused> {
     if let Some(version) = ptx_version(text)
         && version > newest
     {
-        let message = format!("PTX .version {}.{} is newer than the {}.{} that this driver takes", version.0, version.1, newest.0, newest.1);
+        let message = format!(
+            "PTX .version {}.{} is newer than the {}.{} that this driver takes",
+            version.0, version.1, newest.0, newest.1
+        );
         return Err(Refused { code: Code::UNSUPPORTED_PTX_VERSION, message });
     }
     let (major, minor) = config.settings.compute_capability;
@@ -74,7 +77,9 @@ fn check_header(text: &str, config: &Config) -> Result<(), Refused> {
         && (needed > device || exact && needed != device)
     {
         let suffix = if exact { "a" } else { "" };
-        let message = format!("PTX .target sm_{needed}{suffix} does not run on a device of compute capability {major}.{minor}");
+        let message = format!(
+            "PTX .target sm_{needed}{suffix} does not run on a device of compute capability {major}.{minor}"
+        );
         return Err(Refused { code: Code::NO_BINARY_FOR_GPU, message });
     }
     Ok(())
@@ -82,11 +87,14 @@ fn check_header(text: &str, config: &Config) -> Result<(), Refused> {
 
 fn compile(image: &[u8], context: &Context) -> Result<Program, Refused> {
     if image.starts_with(b"\x7fELF") || image.starts_with(b"\x50\xed\x55\xba") {
-        let message = "the image is machine code (cubin or fatbin): give the module's PTX text instead".to_owned();
+        let message =
+            "the image is machine code (cubin or fatbin): give the module's PTX text instead".to_owned();
         return Err(Refused { code: Code::NO_BINARY_FOR_GPU, message });
     }
-    let text = std::str::from_utf8(image)
-        .map_err(|_| Refused { code: Code::INVALID_IMAGE, message: "the image is neither PTX text nor known machine code".to_owned() })?;
+    let text = std::str::from_utf8(image).map_err(|_| Refused {
+        code: Code::INVALID_IMAGE,
+        message: "the image is neither PTX text nor known machine code".to_owned(),
+    })?;
     check_header(text, &context.config)?;
     Program::load(text, &context.config.settings, &context.memory).map_err(|error: LoadError| Refused {
         code: Code::INVALID_PTX,
@@ -103,7 +111,12 @@ fn load(out: &Out<Handle>, image: &[u8], log: impl FnOnce(&str)) -> Outcome {
     refuse_unsafe(&context)?;
     let program = compile(image, &context).map_err(|refused| {
         log(&refused.message);
-        lock(&driver().records).note_report("LoadError", "", format!("module not loaded: {}", refused.message), driver().config().quiet);
+        lock(&driver().records).note_report(
+            "LoadError",
+            "",
+            format!("module not loaded: {}", refused.message),
+            driver().config().quiet,
+        );
         refused.code
     })?;
     let kernels = program.kernels().map(|kernel| kernel.name.clone()).collect();

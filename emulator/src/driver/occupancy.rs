@@ -38,7 +38,14 @@ fn count_blocks(out: &Out<i32>, function: Handle, threads: i32, dynamic: usize) 
 }
 
 /// The block size with the most threads per multiprocessor, the larger one when several tie.
-fn best_block(grid: &Out<i32>, block: &Out<i32>, function: Handle, sizes: DynamicShared, fixed: usize, most: i32) -> Outcome {
+fn best_block(
+    grid: &Out<i32>,
+    block: &Out<i32>,
+    function: Handle,
+    sizes: DynamicShared,
+    fixed: usize,
+    most: i32,
+) -> Outcome {
     let function = ready()?.functions.get(function)?;
     let largest = function.kernel()?.max_threads;
     let largest = if most > 0 { largest.min(most as u32) } else { largest };

@@ -77,6 +77,8 @@ impl Records {
 
 /// One line for each live allocation of `context`.
 pub(crate) fn leaks(context: &Context) -> Vec<String> {
-    let line = |info: &crate::memory::AllocationInfo| format!("{} bytes at {:#x} were never freed", info.bytes, info.base);
+    let line = |info: &crate::memory::AllocationInfo| {
+        format!("{} bytes at {:#x} were never freed", info.bytes, info.base)
+    };
     context.memory.live().iter().map(line).collect()
 }

@@ -38,7 +38,9 @@ fn answer(what: &str) -> String {
         "opcodes" => opcodes(&records),
         "modules" => modules(&records),
         "leaks" => records.leaks.join("\n"),
-        "live" => driver().contexts.live().iter().flat_map(|context| leaks(context)).collect::<Vec<_>>().join("\n"),
+        "live" => {
+            driver().contexts.live().iter().flat_map(|context| leaks(context)).collect::<Vec<_>>().join("\n")
+        }
         _ => String::new(),
     }
 }

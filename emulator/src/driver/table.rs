@@ -64,7 +64,11 @@ impl<T: InContext> Table<T> {
         // Dropped outside the lock: an object's drop may look at tables.
         let gone: Vec<Arc<T>> = {
             let mut items = lock(&self.0);
-            let ids: Vec<u64> = items.iter().filter(|(_, object)| Arc::ptr_eq(object.context(), context)).map(|(id, _)| *id).collect();
+            let ids: Vec<u64> = items
+                .iter()
+                .filter(|(_, object)| Arc::ptr_eq(object.context(), context))
+                .map(|(id, _)| *id)
+                .collect();
             ids.iter().filter_map(|id| items.remove(id)).collect()
         };
         drop(gone);

@@ -20,13 +20,33 @@ pub(crate) type HostFunction = unsafe extern "C" fn(*mut c_void);
 /// What a stream can be asked to do.
 #[derive(Clone)]
 pub(crate) enum Work {
-    CopyIn { to: u64, from: Host, bytes: usize },
-    CopyOut { to: Host, from: u64, bytes: usize },
-    Copy { to: u64, from: u64, bytes: u64 },
+    CopyIn {
+        to: u64,
+        from: Host,
+        bytes: usize,
+    },
+    CopyOut {
+        to: Host,
+        from: u64,
+        bytes: usize,
+    },
+    Copy {
+        to: u64,
+        from: u64,
+        bytes: u64,
+    },
     /// `count` values of `width` bytes (1, 2 or 4).
-    Fill { to: u64, value: u32, width: u8, count: u64 },
+    Fill {
+        to: u64,
+        value: u32,
+        width: u8,
+        count: u64,
+    },
     Launch(Arc<Launch>),
-    Call { function: HostFunction, argument: Host },
+    Call {
+        function: HostFunction,
+        argument: Host,
+    },
 }
 
 /// A kernel launch whose shape was checked and whose parameters were copied.
@@ -103,7 +123,12 @@ impl Launch {
         match exec::launch(program, kernel, &self.config, &self.parameters, &context.memory, &settings) {
             Ok(stats) => lock(&driver.records).note_launch(&kernel.name, &stats),
             Err(report) => {
-                lock(&driver.records).note_report(report.kind.name(), &report.kernel, report.to_string(), config.quiet);
+                lock(&driver.records).note_report(
+                    report.kind.name(),
+                    &report.kernel,
+                    report.to_string(),
+                    config.quiet,
+                );
                 context.poison(fault_code(&report));
             }
         }
