@@ -1,7 +1,9 @@
 //! Loads and stores: addresses, state spaces, bounds.
 use super::fault::{Fault, Outcome};
+use super::forms::gather_flags;
 use super::machine::Machine;
 use super::op::{Access, Address, Space, window};
+use super::race::Use;
 use super::regs::{Class, LANES, Regs, lanes, put};
 use super::warp::Warp;
 use super::{Checks, FaultKind};
@@ -28,11 +30,7 @@ pub(crate) fn inside(at: &Addresses, base: u64, size: u64, len: u64) -> u32 {
     for (flag, at) in flags.iter_mut().zip(at) {
         *flag = u8::from(at.wrapping_sub(base) <= last && at & (len - 1) == 0);
     }
-    let mut mask = 0;
-    for (lane, flag) in flags.into_iter().enumerate() {
-        mask |= u32::from(flag) << lane;
-    }
-    mask
+    gather_flags(&flags)
 }
 
 impl<'a> Machine<'a> {
@@ -93,15 +91,20 @@ impl<'a> Machine<'a> {
 
     fn read_only(&self, mask: u32, at: &Addresses) -> Box<Fault> {
         let lane = mask.trailing_zeros() as usize;
-        Fault::new(FaultKind::InvalidAddressSpace, lane, "kernel parameters are read-only".into()).address(at[lane])
+        Fault::new(FaultKind::InvalidAddressSpace, lane, "kernel parameters are read-only".into())
+            .address(at[lane])
     }
 
-    fn load_shared(&mut self, w: &mut Warp, a: &Access, mask: u32, at: &Addresses) -> Outcome<()> {
+    pub(super) fn load_shared(&mut self, w: &mut Warp, a: &Access, mask: u32, at: &Addresses) -> Outcome<()> {
         let len = total(a);
         let size = u64::from(self.shared.bytes());
         let good = mask & self.in_window(Space::Shared, mask, at, size, len)?;
         if self.checks().init {
             self.check_shared_ready(good, at, len)?;
+        }
+        self.order_shared(w, a.strength, good, at, [true, false]);
+        if self.checks().race && good != 0 {
+            self.race_shared(w, Use::read(len, a.strength), good, at, |_| true)?;
         }
         let shared = &self.shared;
         gather(&mut w.regs, a, mask, good, at, |_, at, len| shared.load(at as u32, len));
@@ -117,6 +120,12 @@ impl<'a> Machine<'a> {
         {
             return Err(self.not_waited(lane, at[lane], "written"));
         }
+        if self.checks().race && good != 0 {
+            self.race_shared(w, Use::write(len, a.strength), good, at, |lanes| {
+                same_values(&w.regs, a, lanes)
+            })?;
+        }
+        self.order_shared(w, a.strength, good, at, [false, true]);
         let shared = &mut self.shared;
         scatter(&w.regs, a, good, at, |_, at, len, value| shared.store(at as u32, len, value));
         Ok(())
@@ -128,7 +137,8 @@ impl<'a> Machine<'a> {
         if self.checks().init
             && let Some(lane) = lanes(good).find(|lane| !w.local.written(*lane, at[*lane] as u32, len as u32))
         {
-            let message = format!("reads {len} bytes of local memory at {:#x} that this thread never wrote", at[lane]);
+            let message =
+                format!("reads {len} bytes of local memory at {:#x} that this thread never wrote", at[lane]);
             return Err(Fault::new(FaultKind::Uninitialised, lane, message).address(at[lane]));
         }
         let Warp { regs, local, .. } = w;
@@ -169,6 +179,10 @@ impl<'a> Machine<'a> {
             if self.checks().init {
                 self.check_global_written(allocation, part, &offsets, len)?;
             }
+            self.order_global(w, a.strength, part, at, [true, false]);
+            if self.checks().race {
+                self.race_global(w, Use::read(len, a.strength), part, allocation, &offsets, |_| true)?;
+            }
             gather(&mut w.regs, a, part, part, &offsets, |_, at, len| allocation.load(at, len));
             rest &= !part;
         }
@@ -176,12 +190,19 @@ impl<'a> Machine<'a> {
     }
 
     /// A fault if any byte of an allocation that is read was never written.
-    pub(crate) fn check_global_written(&self, allocation: &Allocation, mask: u32, at: &Addresses, len: u64) -> Outcome<()> {
+    pub(crate) fn check_global_written(
+        &self,
+        allocation: &Allocation,
+        mask: u32,
+        at: &Addresses,
+        len: u64,
+    ) -> Outcome<()> {
         match lanes(mask).find(|lane| !allocation.init.has(at[*lane], len as u32)) {
             None => Ok(()),
             Some(lane) => {
                 let address = allocation.base + at[lane];
-                let message = format!("reads {len} bytes at {address:#x}, not all of which were ever written");
+                let message =
+                    format!("reads {len} bytes at {address:#x}, not all of which were ever written");
                 let fault = Fault::new(FaultKind::Uninitialised, lane, message);
                 Err(fault.address(address).allocation(Some(allocation.info())))
             }
@@ -196,6 +217,13 @@ impl<'a> Machine<'a> {
             rest &= !part;
             let Some(allocation) = allocation else { continue };
             let offsets = at.map(|at| at.wrapping_sub(allocation.base));
+            if self.checks().race {
+                let used = Use::write(len, a.strength);
+                self.race_global(w, used, part, allocation, &offsets, |lanes| {
+                    same_values(&w.regs, a, lanes)
+                })?;
+            }
+            self.order_global(w, a.strength, part, at, [false, true]);
             for lane in lanes(part) {
                 allocation.init.set(offsets[lane], len as u32);
             }
@@ -205,7 +233,14 @@ impl<'a> Machine<'a> {
     }
 
     /// The lanes of `mask` that lie inside a window of `size` bytes; a fault for others, unless bounds are not checked.
-    pub(crate) fn in_window(&self, space: Space, mask: u32, at: &Addresses, size: u64, len: u64) -> Outcome<u32> {
+    pub(crate) fn in_window(
+        &self,
+        space: Space,
+        mask: u32,
+        at: &Addresses,
+        size: u64,
+        len: u64,
+    ) -> Outcome<u32> {
         let good = inside(at, 0, size, len);
         if mask & !good == 0 {
             return Ok(good);
@@ -223,16 +258,25 @@ impl<'a> Machine<'a> {
             _ => "parameters of the kernel",
         };
         let over = at[lane].wrapping_add(len).wrapping_sub(size);
-        let message = format!("{len} bytes at offset {:#x} of the {size} bytes of {name}: {over} bytes beyond the end", at[lane]);
+        let message = format!(
+            "{len} bytes at offset {:#x} of the {size} bytes of {name}: {over} bytes beyond the end",
+            at[lane]
+        );
         Err(Fault::new(FaultKind::OutOfBounds, lane, message).address(at[lane]))
     }
 
     /// The allocation of the first lane of `mask`, and the lanes whose access lies in it. None if it lies nowhere and
     /// bounds are not checked.
-    pub(crate) fn allocation(&mut self, mask: u32, at: &Addresses, len: u64) -> Outcome<(Option<&'a Allocation>, u32)> {
+    pub(crate) fn allocation(
+        &mut self,
+        mask: u32,
+        at: &Addresses,
+        len: u64,
+    ) -> Outcome<(Option<&'a Allocation>, u32)> {
         let lane = mask.trailing_zeros() as usize;
         let address = at[lane];
-        let recent = self.recent.filter(|allocation| address.wrapping_sub(allocation.base) < allocation.bytes);
+        let recent =
+            self.recent.filter(|allocation| address.wrapping_sub(allocation.base) < allocation.bytes);
         let found = recent.or_else(|| self.launch.view.find(address).map(AsRef::as_ref));
         if let Some(allocation) = found {
             self.recent = Some(allocation);
@@ -254,7 +298,9 @@ impl<'a> Machine<'a> {
     fn outside(&self, lane: usize, address: u64, len: u64) -> Box<Fault> {
         let view = self.launch.view;
         if let Some((base, bytes)) = view.freed(address) {
-            let message = format!("{len} bytes at {address:#x}, in an allocation of {bytes} bytes at {base:#x} that was freed");
+            let message = format!(
+                "{len} bytes at {address:#x}, in an allocation of {bytes} bytes at {base:#x} that was freed"
+            );
             return Fault::new(FaultKind::UseAfterFree, lane, message).address(address);
         }
         let [below, above] = [view.nearest_below(address), view.nearest_above(address)];
@@ -263,12 +309,16 @@ impl<'a> Machine<'a> {
         let before = above.map(|a| (a.base - address, a));
         let message = format!("{len} bytes at {address:#x}");
         let (place, allocation) = match (after, before) {
-            (Some((over, a)), Some((short, _))) if over <= short => (format!("{over} bytes beyond the end of"), Some(a)),
+            (Some((over, a)), Some((short, _))) if over <= short => {
+                (format!("{over} bytes beyond the end of"), Some(a))
+            }
             (_, Some((short, a))) => (format!("{short} bytes before"), Some(a)),
             (Some((over, a)), None) => (format!("{over} bytes beyond the end of"), Some(a)),
             (None, None) => ("nothing is allocated".to_string(), None),
         };
-        let nearest = allocation.map_or(place.clone(), |a| format!("{place} the allocation of {} bytes at {:#x}", a.bytes, a.base));
+        let nearest = allocation.map_or(place.clone(), |a| {
+            format!("{place} the allocation of {} bytes at {:#x}", a.bytes, a.base)
+        });
         Fault::new(FaultKind::OutOfBounds, lane, format!("{message}: {nearest}"))
             .address(address)
             .allocation(allocation.map(|a| a.info()))
@@ -281,7 +331,10 @@ impl<'a> Machine<'a> {
                 None => {}
                 Some(Unready::Pending) => return Err(self.not_waited(lane, at[lane], "read")),
                 Some(Unready::Uninitialised) => {
-                    let message = format!("reads {len} bytes of shared memory at offset {:#x} that nobody wrote", at[lane]);
+                    let message = format!(
+                        "reads {len} bytes of shared memory at offset {:#x} that nobody wrote",
+                        at[lane]
+                    );
                     return Err(Fault::new(FaultKind::Uninitialised, lane, message).address(at[lane]));
                 }
             }
@@ -311,9 +364,26 @@ fn total(a: &Access) -> u64 {
 
 /// The lanes of `mask` by the space that their generic address lies in: shared, local, param, global.
 pub(crate) fn windows(at: &Addresses, mask: u32) -> [u32; 4] {
-    let within = |base: u64| lanes(mask).filter(|l| at[*l].wrapping_sub(base) < window::BYTES).fold(0, |m, l| m | 1 << l);
+    let within = |base: u64| {
+        lanes(mask).filter(|l| at[*l].wrapping_sub(base) < window::BYTES).fold(0, |m, l| m | 1 << l)
+    };
     let (shared, local, param) = (within(window::SHARED), within(window::LOCAL), within(window::PARAM));
     [shared, local, param, mask & !(shared | local | param)]
+}
+
+/// Whether some lanes store the same values.
+fn same_values(regs: &Regs, a: &Access, mask: u32) -> bool {
+    let first = mask.trailing_zeros() as usize & 31;
+    a.data.iter().take(usize::from(a.count)).all(|slot| {
+        if a.class == Class::Wide {
+            let values = &regs.wide[*slot as usize];
+            lanes(mask).all(|lane| values[lane] == values[first])
+        } else {
+            let width = u32::MAX >> (32 - 8 * u32::from(a.bytes.min(4)));
+            let values = &regs.narrow[*slot as usize];
+            lanes(mask).all(|lane| (values[lane] ^ values[first]) & width == 0)
+        }
+    })
 }
 
 /// Fills the data registers of the lanes of `mask` from `fetch(lane, address, bytes)`; lanes not in `good` get 0.

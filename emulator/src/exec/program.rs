@@ -64,11 +64,15 @@ impl Program {
     /// [`LoadError`] for text that is no PTX, for any directive, opcode or form that is not executed, for a module
     /// that needs a newer device than `settings` has, and when the variables do not fit.
     pub fn load(text: &str, settings: &Settings, memory: &DeviceMemory) -> Result<Program, LoadError> {
-        let module = ptx::parse(text)
-            .map_err(|error| LoadError { line: error.line, text: error.text.clone(), message: error.message.clone() })?;
+        let module = ptx::parse(text).map_err(|error| LoadError {
+            line: error.line,
+            text: error.text.clone(),
+            message: error.message.clone(),
+        })?;
         let (major, minor) = settings.compute_capability;
         if module.target.sm > major * 10 + minor {
-            let message = format!("the module needs sm_{}, the device is sm_{major}{minor}", module.target.sm);
+            let message =
+                format!("the module needs sm_{}, the device is sm_{major}{minor}", module.target.sm);
             return Err(LoadError { line: 0, text: ".target".into(), message });
         }
         let (resolved, globals) = resolve(&module, memory)?;

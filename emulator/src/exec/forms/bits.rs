@@ -1,6 +1,6 @@
 //! Logic, shifts, bit fields, moves and selections.
-use super::macros::{form, lanewise};
 use super::Form;
+use super::macros::{form, lanewise};
 use crate::exec::op::window;
 use crate::exec::regs::{LANES, Value, put, put_pred};
 
@@ -187,7 +187,12 @@ pub(super) static FORMS: &[&[Form]] = &[
             permute(a, b, [c & 15, c >> 4 & 15, c >> 8 & 15, c >> 12 & 15])
         }),
         permutation!("prmt.b32.f4e", |c| [c, c + 1, c + 2, c + 3]),
-        permutation!("prmt.b32.b4e", |c| [c, c.wrapping_sub(1) & 7, c.wrapping_sub(2) & 7, c.wrapping_sub(3) & 7]),
+        permutation!("prmt.b32.b4e", |c| [
+            c,
+            c.wrapping_sub(1) & 7,
+            c.wrapping_sub(2) & 7,
+            c.wrapping_sub(3) & 7
+        ]),
         permutation!("prmt.b32.rc8", |c| [c; 4]),
         permutation!("prmt.b32.ecl", |c| [c, c.max(1), c.max(2), 3]),
         permutation!("prmt.b32.ecr", |c| [0, c.min(1), c.min(2), c]),

@@ -1,10 +1,10 @@
 //! `cvt` between types.
 use super::Form;
-use super::macros::lanewise;
+use super::macros::{lanewise, rare};
+use crate::exec::scalar::Rounding;
 use crate::exec::scalar::convert::{Conversion, f32_to_s32, f32_to_u32, pack_f32, round_f32};
 use crate::exec::scalar::float32::canonical;
 use crate::exec::scalar::half::{Half, bf16_to_f32, f16_to_f32, f32_to_bf16, f32_to_f16};
-use crate::exec::scalar::Rounding;
 use crate::ptx::ast::ScalarType;
 
 /// Between integers: cut or extended.
@@ -18,9 +18,7 @@ macro_rules! integers {
         [$(
             [
                 lanewise!(concat!("cvt.", $dn, ".", $sn), $D:$d, [$S:$s], |a| a as $d),
-                lanewise!(concat!("cvt.sat.", $dn, ".", $sn), $D:$d, [$S:$s], |a| {
-                    i128::from(a).clamp(i128::from($d::MIN), i128::from($d::MAX)) as $d
-                }),
+                general!(".sat", $D:$d $dn <- $S:$s $sn, { sat: true }),
             ],
         )*]
     };
@@ -29,11 +27,18 @@ macro_rules! integers {
 /// Any conversion by the general function: exact, but lane by lane.
 macro_rules! general {
     ($m:literal, $D:ident:$d:ident $dn:literal <- $S:ident:$s:ident $sn:literal, { $($field:ident: $value:expr),* }) => {
-        lanewise!(concat!("cvt", $m, ".", $dn, ".", $sn), $D:$d, [$S:$s], |a| {
-            let conversion = Conversion { $($field: $value,)* ..Conversion::new(ScalarType::$D, ScalarType::$S) };
-            <$d as FromRaw>::from_raw(conversion.apply(<$s as FromRaw>::raw(a)))
+        rare!(concat!("cvt", $m, ".", $dn, ".", $sn), $D:$d, [$S:$s], |a| {
+            static CONVERSION: Conversion =
+                Conversion { $($field: $value,)* ..Conversion::new(ScalarType::$D, ScalarType::$S) };
+            <$d as FromRaw>::from_raw(convert(&CONVERSION, <$s as FromRaw>::raw(a)))
         })
     };
+}
+
+/// Not inlined: hundreds of forms share it.
+#[inline(never)]
+fn convert(conversion: &Conversion, raw: u64) -> u64 {
+    conversion.apply(raw)
 }
 
 /// Values as the general function takes them: bits in the low end of 64.
@@ -168,8 +173,12 @@ static INTEGERS: &[[[Form; 2]; 8]] = integers!(
     U8:u8 "u8", S8:i8 "s8", U16:u16 "u16", S16:i16 "s16", U32:u32 "u32", S32:i32 "s32", U64:u64 "u64", S64:i64 "s64"
 );
 
-static TO_INTEGERS: &[&[[Form; 6]]] =
-    &[to_integers!(F32:f32 "f32"), to_integers!(F64:f64 "f64"), to_integers!(F16:u16 "f16"), to_integers!(Bf16:u16 "bf16")];
+static TO_INTEGERS: &[&[[Form; 6]]] = &[
+    to_integers!(F32:f32 "f32"),
+    to_integers!(F64:f64 "f64"),
+    to_integers!(F16:u16 "f16"),
+    to_integers!(Bf16:u16 "bf16"),
+];
 
 static FROM_INTEGERS: &[[Form; 3]] = from_integers!(
     U8:u8 "u8", S8:i8 "s8", U16:u16 "u16", S16:i16 "s16", U32:u32 "u32", S32:i32 "s32", U64:u64 "u64", S64:i64 "s64"
@@ -212,10 +221,7 @@ static FORMS: &[&[Form]] = &[
         general!(".rna", Tf32:f32 "tf32" <- F32:f32 "f32", { ties_away: true }),
         general!(".rn", Tf32:f32 "tf32" <- F32:f32 "f32", {}),
         general!(".rz", Tf32:f32 "tf32" <- F32:f32 "f32", { rounding: Rounding::Zero }),
-        lanewise!("cvt.rna.satfinite.tf32.f32", Tf32:f32, [F32:f32], |a| {
-            let to = Conversion { ties_away: true, satfinite: true, ..Conversion::new(ScalarType::Tf32, ScalarType::F32) };
-            <f32 as FromRaw>::from_raw(to.apply(FromRaw::raw(a)))
-        }),
+        general!(".rna.satfinite", Tf32:f32 "tf32" <- F32:f32 "f32", { ties_away: true, satfinite: true }),
     ],
 ];
 

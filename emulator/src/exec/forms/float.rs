@@ -115,12 +115,14 @@ macro_rules! property {
         [
             form!(concat!("testp.", $name, ".f32"), Pred, [F32], |r, o, m| {
                 let a = r.narrow[o.src[0] as usize].map(f32::from_bits);
-                let bits = (0..32).fold(0, |bits, lane| bits | u32::from(Property::$p.holds_f32(a[lane])) << lane);
+                let bits =
+                    (0..32).fold(0, |bits, lane| bits | u32::from(Property::$p.holds_f32(a[lane])) << lane);
                 put_pred(&mut r.preds[o.dst as usize], bits, m);
             }),
             form!(concat!("testp.", $name, ".f64"), Pred, [F64], |r, o, m| {
                 let a = r.wide[o.src[0] as usize].map(f64::from_bits);
-                let bits = (0..32).fold(0, |bits, lane| bits | u32::from(Property::$p.holds_f64(a[lane])) << lane);
+                let bits =
+                    (0..32).fold(0, |bits, lane| bits | u32::from(Property::$p.holds_f64(a[lane])) << lane);
                 put_pred(&mut r.preds[o.dst as usize], bits, m);
             }),
         ]

@@ -32,9 +32,24 @@ macro_rules! both {
 macro_rules! arithmetic {
     ($k:ident, $S:ident, $P:ident, $s:literal, $p:literal, $m:literal, $ftz:literal, $sat:literal) => {
         [
-            both!($k, $S, $P, concat!("add", $m), $s, $p, |a, b| add(Half::$k, a, b, HalfMode { ftz: $ftz, sat: $sat, relu: false })),
-            both!($k, $S, $P, concat!("sub", $m), $s, $p, |a, b| sub(Half::$k, a, b, HalfMode { ftz: $ftz, sat: $sat, relu: false })),
-            both!($k, $S, $P, concat!("mul", $m), $s, $p, |a, b| mul(Half::$k, a, b, HalfMode { ftz: $ftz, sat: $sat, relu: false })),
+            both!($k, $S, $P, concat!("add", $m), $s, $p, |a, b| add(
+                Half::$k,
+                a,
+                b,
+                HalfMode { ftz: $ftz, sat: $sat, relu: false }
+            )),
+            both!($k, $S, $P, concat!("sub", $m), $s, $p, |a, b| sub(
+                Half::$k,
+                a,
+                b,
+                HalfMode { ftz: $ftz, sat: $sat, relu: false }
+            )),
+            both!($k, $S, $P, concat!("mul", $m), $s, $p, |a, b| mul(
+                Half::$k,
+                a,
+                b,
+                HalfMode { ftz: $ftz, sat: $sat, relu: false }
+            )),
         ]
     };
 }

@@ -1,6 +1,6 @@
 //! Integer arithmetic.
-use super::macros::{form, lanewise};
 use super::Form;
+use super::macros::{form, lanewise};
 use crate::exec::regs::{LANES, put, put_pred};
 
 macro_rules! common {
@@ -84,12 +84,18 @@ macro_rules! carry {
 macro_rules! carries {
     ($t:ident, $U:ident, $file:ident, $n:literal) => {
         [
-            carry!(concat!("add.cc.", $n), $U, $t, $file, [$U, $U], false, true, |a: $t, b, _, _| a.overflowing_add(b)),
-            carry!(concat!("addc.", $n), $U, $t, $file, [$U, $U], true, false, |a: $t, b, _, c| a.carrying(b, c)),
-            carry!(concat!("addc.cc.", $n), $U, $t, $file, [$U, $U], true, true, |a: $t, b, _, c| a.carrying(b, c)),
-            carry!(concat!("sub.cc.", $n), $U, $t, $file, [$U, $U], false, true, |a: $t, b, _, _| a.overflowing_sub(b)),
-            carry!(concat!("subc.", $n), $U, $t, $file, [$U, $U], true, false, |a: $t, b, _, c| a.borrowing(b, c)),
-            carry!(concat!("subc.cc.", $n), $U, $t, $file, [$U, $U], true, true, |a: $t, b, _, c| a.borrowing(b, c)),
+            carry!(concat!("add.cc.", $n), $U, $t, $file, [$U, $U], false, true, |a: $t, b, _, _| a
+                .overflowing_add(b)),
+            carry!(concat!("addc.", $n), $U, $t, $file, [$U, $U], true, false, |a: $t, b, _, c| a
+                .carrying(b, c)),
+            carry!(concat!("addc.cc.", $n), $U, $t, $file, [$U, $U], true, true, |a: $t, b, _, c| a
+                .carrying(b, c)),
+            carry!(concat!("sub.cc.", $n), $U, $t, $file, [$U, $U], false, true, |a: $t, b, _, _| a
+                .overflowing_sub(b)),
+            carry!(concat!("subc.", $n), $U, $t, $file, [$U, $U], true, false, |a: $t, b, _, c| a
+                .borrowing(b, c)),
+            carry!(concat!("subc.cc.", $n), $U, $t, $file, [$U, $U], true, true, |a: $t, b, _, c| a
+                .borrowing(b, c)),
         ]
     };
 }
@@ -106,15 +112,38 @@ macro_rules! product_carries {
             carry!(concat!("madc.lo.cc.", $n), $U, $t, $file, [$U, $U, $U], true, true, |a: $t, b, c, k| {
                 a.wrapping_mul(b).carrying(c, k)
             }),
-            carry!(concat!("mad.hi.cc.", $n), $U, $t, $file, [$U, $U, $U], false, true, |a: $t, b: $t, c, _| {
-                (((a as $double * b as $double) >> $t::BITS) as $t).overflowing_add(c)
-            }),
-            carry!(concat!("madc.hi.", $n), $U, $t, $file, [$U, $U, $U], true, false, |a: $t, b: $t, c, k| {
-                (((a as $double * b as $double) >> $t::BITS) as $t).carrying(c, k)
-            }),
-            carry!(concat!("madc.hi.cc.", $n), $U, $t, $file, [$U, $U, $U], true, true, |a: $t, b: $t, c, k| {
-                (((a as $double * b as $double) >> $t::BITS) as $t).carrying(c, k)
-            }),
+            carry!(
+                concat!("mad.hi.cc.", $n),
+                $U,
+                $t,
+                $file,
+                [$U, $U, $U],
+                false,
+                true,
+                |a: $t, b: $t, c, _| {
+                    (((a as $double * b as $double) >> $t::BITS) as $t).overflowing_add(c)
+                }
+            ),
+            carry!(
+                concat!("madc.hi.", $n),
+                $U,
+                $t,
+                $file,
+                [$U, $U, $U],
+                true,
+                false,
+                |a: $t, b: $t, c, k| { (((a as $double * b as $double) >> $t::BITS) as $t).carrying(c, k) }
+            ),
+            carry!(
+                concat!("madc.hi.cc.", $n),
+                $U,
+                $t,
+                $file,
+                [$U, $U, $U],
+                true,
+                true,
+                |a: $t, b: $t, c, k| { (((a as $double * b as $double) >> $t::BITS) as $t).carrying(c, k) }
+            ),
         ]
     };
 }

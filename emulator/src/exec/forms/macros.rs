@@ -25,6 +25,22 @@ macro_rules! form {
     }};
 }
 
+/// A form of one source that is too rare to be built twice.
+macro_rules! rare {
+    ($name:expr, $dt:ident:$d:ty, [$at:ident:$a:ty], $f:expr) => {{
+        fn plain(r: &mut $crate::exec::regs::Regs, o: &$crate::exec::forms::Operands, m: u32) {
+            $crate::exec::forms::macros::unary::<$a, $d, _>(r, o, m, $f)
+        }
+        $crate::exec::forms::Form {
+            name: $name,
+            dst: $crate::ptx::ast::ScalarType::$dt,
+            src: &[$crate::ptx::ast::ScalarType::$at],
+            plain,
+            fast: plain,
+        }
+    }};
+}
+
 /// A form of one to four sources from a function of one lane: `lanewise!("add.u32", U32: u32 = (a: U32: u32, …) …)`.
 macro_rules! lanewise {
     ($name:expr, $dt:ident:$d:ty, [$at:ident:$a:ty], $f:expr) => {
@@ -51,6 +67,7 @@ macro_rules! lanewise {
 
 pub(crate) use form;
 pub(crate) use lanewise;
+pub(crate) use rare;
 
 #[inline(always)]
 pub(crate) fn unary<A: Value, D: Value, F: Fn(A) -> D>(r: &mut Regs, o: &Operands, mask: u32, f: F) {
@@ -63,7 +80,12 @@ pub(crate) fn unary<A: Value, D: Value, F: Fn(A) -> D>(r: &mut Regs, o: &Operand
 }
 
 #[inline(always)]
-pub(crate) fn binary<A: Value, B: Value, D: Value, F: Fn(A, B) -> D>(r: &mut Regs, o: &Operands, mask: u32, f: F) {
+pub(crate) fn binary<A: Value, B: Value, D: Value, F: Fn(A, B) -> D>(
+    r: &mut Regs,
+    o: &Operands,
+    mask: u32,
+    f: F,
+) {
     let mut out = [D::Bits::default(); LANES];
     let (a, b) = (A::get(r, o.src[0]), B::get(r, o.src[1]));
     for lane in 0..LANES {
@@ -113,6 +135,12 @@ pub(crate) fn holds<A: Value, F: Fn(A, A) -> bool>(r: &Regs, o: &Operands, f: F)
     for lane in 0..LANES {
         flags[lane] = u8::from(f(A::from_bits(a[lane]), A::from_bits(b[lane])));
     }
+    gather_flags(&flags)
+}
+
+/// Bit `k` is the lowest bit of byte `k`.
+#[inline(always)]
+pub(crate) fn gather_flags(flags: &[u8; LANES]) -> u32 {
     let mut mask = 0;
     for (group, bytes) in flags.chunks_exact(8).enumerate() {
         let mut word = 0u64;
@@ -137,7 +165,7 @@ pub(crate) mod connective {
 }
 
 /// Joins with the third predicate, if any, and writes `p` and its counterpart `q`.
-#[inline(always)]
+#[inline(never)]
 pub(crate) fn set_predicates(r: &mut Regs, o: &Operands, mask: u32, holds: u32) {
     let third = r.preds[o.src[2] as usize] ^ if o.extra & connective::NEGATED != 0 { u32::MAX } else { 0 };
     let join = |bits: u32| match o.extra & 3 {

@@ -11,7 +11,7 @@ mod shared;
 mod warp;
 
 pub(crate) use builder::Code;
-pub(crate) use function::{ResolvedKernel, resolve};
+pub(crate) use function::resolve;
 
 use super::forms;
 use super::special::Special;
@@ -26,7 +26,8 @@ fn families() -> impl Iterator<Item = &'static Family> {
 /// parts stand in brackets and whose alternatives in braces.
 pub fn accepted_forms() -> Vec<String> {
     let internal = |name: &&str| !name.contains(' ') || name.starts_with("mov.");
-    let mut list: Vec<String> = forms::all().map(|form| form.name).filter(internal).map(str::to_string).collect();
+    let mut list: Vec<String> =
+        forms::all().map(|form| form.name).filter(internal).map(str::to_string).collect();
     list.extend(families().map(Family::pattern));
     list.sort();
     list
