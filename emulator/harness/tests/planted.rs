@@ -86,6 +86,7 @@ const DEFECTS: &[Defect] = &[
     kernel("index_overflow", "OutOfBounds", BOUNDS, 1, 64, 64),
     kernel("misaligned_vector", "Misaligned", BOUNDS, 1, 32, 128),
     kernel("wrong_address_space", "InvalidAddressSpace", BOUNDS, 1, 32, 32),
+    kernel("global_as_shared", "InvalidAddressSpace", BOUNDS, 1, 32, 32),
     kernel("shared_uninitialised", "Uninitialised", INIT, 1, 64, 64),
     kernel("local_uninitialised", "Uninitialised", INIT, 1, 64, 64),
     kernel("copy_not_waited", "AsyncNotWaited", ASYNC, 1, 32, 128),
