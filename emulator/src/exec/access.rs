@@ -1,7 +1,9 @@
 //! Loads and stores: addresses, state spaces, bounds.
 use super::fault::{Fault, Outcome};
+use super::forms::gather_flags;
 use super::machine::Machine;
 use super::op::{Access, Address, Space, window};
+use super::race::Use;
 use super::regs::{Class, LANES, Regs, lanes, put};
 use super::warp::Warp;
 use super::{Checks, FaultKind};
@@ -28,11 +30,7 @@ pub(crate) fn inside(at: &Addresses, base: u64, size: u64, len: u64) -> u32 {
     for (flag, at) in flags.iter_mut().zip(at) {
         *flag = u8::from(at.wrapping_sub(base) <= last && at & (len - 1) == 0);
     }
-    let mut mask = 0;
-    for (lane, flag) in flags.into_iter().enumerate() {
-        mask |= u32::from(flag) << lane;
-    }
-    mask
+    gather_flags(&flags)
 }
 
 impl<'a> Machine<'a> {
@@ -97,12 +95,16 @@ impl<'a> Machine<'a> {
             .address(at[lane])
     }
 
-    fn load_shared(&mut self, w: &mut Warp, a: &Access, mask: u32, at: &Addresses) -> Outcome<()> {
+    pub(super) fn load_shared(&mut self, w: &mut Warp, a: &Access, mask: u32, at: &Addresses) -> Outcome<()> {
         let len = total(a);
         let size = u64::from(self.shared.bytes());
         let good = mask & self.in_window(Space::Shared, mask, at, size, len)?;
         if self.checks().init {
             self.check_shared_ready(good, at, len)?;
+        }
+        self.order_shared(w, a.strength, good, at, [true, false]);
+        if self.checks().race && good != 0 {
+            self.race_shared(w, Use::read(len, a.strength), good, at, |_| true)?;
         }
         let shared = &self.shared;
         gather(&mut w.regs, a, mask, good, at, |_, at, len| shared.load(at as u32, len));
@@ -118,6 +120,12 @@ impl<'a> Machine<'a> {
         {
             return Err(self.not_waited(lane, at[lane], "written"));
         }
+        if self.checks().race && good != 0 {
+            self.race_shared(w, Use::write(len, a.strength), good, at, |lanes| {
+                same_values(&w.regs, a, lanes)
+            })?;
+        }
+        self.order_shared(w, a.strength, good, at, [false, true]);
         let shared = &mut self.shared;
         scatter(&w.regs, a, good, at, |_, at, len, value| shared.store(at as u32, len, value));
         Ok(())
@@ -171,6 +179,10 @@ impl<'a> Machine<'a> {
             if self.checks().init {
                 self.check_global_written(allocation, part, &offsets, len)?;
             }
+            self.order_global(w, a.strength, part, at, [true, false]);
+            if self.checks().race {
+                self.race_global(w, Use::read(len, a.strength), part, allocation, &offsets, |_| true)?;
+            }
             gather(&mut w.regs, a, part, part, &offsets, |_, at, len| allocation.load(at, len));
             rest &= !part;
         }
@@ -205,6 +217,13 @@ impl<'a> Machine<'a> {
             rest &= !part;
             let Some(allocation) = allocation else { continue };
             let offsets = at.map(|at| at.wrapping_sub(allocation.base));
+            if self.checks().race {
+                let used = Use::write(len, a.strength);
+                self.race_global(w, used, part, allocation, &offsets, |lanes| {
+                    same_values(&w.regs, a, lanes)
+                })?;
+            }
+            self.order_global(w, a.strength, part, at, [false, true]);
             for lane in lanes(part) {
                 allocation.init.set(offsets[lane], len as u32);
             }
@@ -238,6 +257,13 @@ impl<'a> Machine<'a> {
             Space::Local => "local memory of the thread",
             _ => "parameters of the kernel",
         };
+        if window_of(at[lane]).is_some() || self.launch.view.find(at[lane]).is_some() {
+            let message = format!(
+                "{len} bytes at {:#x}, a generic address, by an instruction for the {name}: convert it with cvta.to",
+                at[lane]
+            );
+            return Err(Fault::new(FaultKind::InvalidAddressSpace, lane, message).address(at[lane]));
+        }
         let over = at[lane].wrapping_add(len).wrapping_sub(size);
         let message = format!(
             "{len} bytes at offset {:#x} of the {size} bytes of {name}: {over} bytes beyond the end",
@@ -278,6 +304,12 @@ impl<'a> Machine<'a> {
     /// What an address outside all allocations is nearest to.
     fn outside(&self, lane: usize, address: u64, len: u64) -> Box<Fault> {
         let view = self.launch.view;
+        if let Some(space) = window_of(address) {
+            let message = format!(
+                "{len} bytes at {address:#x}, an address of {space} memory, by an instruction for global memory"
+            );
+            return Fault::new(FaultKind::InvalidAddressSpace, lane, message).address(address);
+        }
         if let Some((base, bytes)) = view.freed(address) {
             let message = format!(
                 "{len} bytes at {address:#x}, in an allocation of {bytes} bytes at {base:#x} that was freed"
@@ -343,6 +375,12 @@ fn total(a: &Access) -> u64 {
     u64::from(a.bytes) * u64::from(a.count)
 }
 
+/// The space in whose window a generic address lies; none for global memory.
+fn window_of(address: u64) -> Option<&'static str> {
+    let spaces = [(window::SHARED, "shared"), (window::LOCAL, "local"), (window::PARAM, "parameter")];
+    spaces.into_iter().find(|(base, _)| address.wrapping_sub(*base) < window::BYTES).map(|(_, name)| name)
+}
+
 /// The lanes of `mask` by the space that their generic address lies in: shared, local, param, global.
 pub(crate) fn windows(at: &Addresses, mask: u32) -> [u32; 4] {
     let within = |base: u64| {
@@ -350,6 +388,21 @@ pub(crate) fn windows(at: &Addresses, mask: u32) -> [u32; 4] {
     };
     let (shared, local, param) = (within(window::SHARED), within(window::LOCAL), within(window::PARAM));
     [shared, local, param, mask & !(shared | local | param)]
+}
+
+/// Whether some lanes store the same values.
+fn same_values(regs: &Regs, a: &Access, mask: u32) -> bool {
+    let first = mask.trailing_zeros() as usize & 31;
+    a.data.iter().take(usize::from(a.count)).all(|slot| {
+        if a.class == Class::Wide {
+            let values = &regs.wide[*slot as usize];
+            lanes(mask).all(|lane| values[lane] == values[first])
+        } else {
+            let width = u32::MAX >> (32 - 8 * u32::from(a.bytes.min(4)));
+            let values = &regs.narrow[*slot as usize];
+            lanes(mask).all(|lane| (values[lane] ^ values[first]) & width == 0)
+        }
+    })
 }
 
 /// Fills the data registers of the lanes of `mask` from `fetch(lane, address, bytes)`; lanes not in `good` get 0.

@@ -8,7 +8,7 @@ mod half;
 mod integer;
 mod macros;
 
-pub(crate) use macros::connective;
+pub(crate) use macros::{connective, gather_flags};
 
 use super::regs::Regs;
 use crate::ptx::ast::ScalarType;
