@@ -185,10 +185,12 @@ impl Machine<'_> {
             state.waiting.push((w.index, at));
             w.parked = true;
         }
-        let truth = w.regs.preds[b.predicate as usize] ^ if b.negated { u32::MAX } else { 0 };
-        state.reduction.popc += (truth & w.live).count_ones();
-        state.reduction.all &= !truth & w.live == 0;
-        state.reduction.any |= truth & w.live != 0;
+        if !matches!(b.kind, BarrierKind::Sync | BarrierKind::Arrive) {
+            let truth = w.regs.preds[b.predicate as usize] ^ if b.negated { u32::MAX } else { 0 };
+            state.reduction.popc += (truth & w.live).count_ones();
+            state.reduction.all &= !truth & w.live == 0;
+            state.reduction.any |= truth & w.live != 0;
+        }
         let threads: u32 = self.launch.config.block.iter().product();
         let needed = if expected == 0 { threads.next_multiple_of(32) } else { expected };
         if state.arrived >= needed {

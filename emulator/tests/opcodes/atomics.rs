@@ -48,7 +48,9 @@ const OPERATIONS: [&str; 32] = [
     "L2::cache_hint.u32",
     "",
 ];
-const PLACES: [&str; 8] = [
+const PLACES: [&str; 10] = [
+    "relaxed.gpu.global",
+    "relaxed.sys.global",
     "relaxed.cta.global",
     "acquire.gpu.global",
     "acq_rel.sys.global",
