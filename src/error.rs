@@ -138,6 +138,13 @@ pub enum Error {
         max: u128,
     },
 
+    /// The system has no memory for a buffer.
+    #[error("no memory for {bytes} bytes: use a smaller batch, fewer negatives or a smaller bank")]
+    OutOfMemory {
+        /// Bytes asked for.
+        bytes: u128,
+    },
+
     /// A memory bank with no capacity.
     #[error("a memory bank needs a capacity of at least 1")]
     BankCapacity,

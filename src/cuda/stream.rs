@@ -76,8 +76,8 @@ fn common<T: Element>(
     Ok(arguments::Stream {
         columns: inputs.columns(with_bank)?,
         users: inputs.users.holds(problem.rows * problem.dim, "users")?,
-        row_norms: Span::from(&workspace.row_norms).holds_or_null(2 * problem.rows, "row norms")?,
-        column_norms: Span::from(&workspace.column_norms).holds_or_null(2 * columns, "column norms")?,
+        row_norms: inputs.row_norms(workspace)?,
+        column_norms: inputs.column_norms(workspace, columns)?,
         bias: Span::from(&workspace.bias).holds(columns, "the column bias")?,
         item_ids: Span::from(&workspace.item_ids).only_if(excluding).holds_or_null(columns, "item ids")?,
         user_ids: inputs.user_ids.holds_or_null(problem.rows, "user ids")?,

@@ -1,11 +1,11 @@
-//! One piece of work on a stream. Capture keeps it for a graph; otherwise it runs when it is enqueued, which is one of the
-//! orders that the stream's contract allows. (A stream that runs its work as late as allowed would only change [`enqueue`].)
+//! One piece of work on a stream. Capture keeps it for a graph; otherwise it goes to the stream's queue.
 
 use super::boundary::Host;
 use super::code::{Code, Outcome};
 use super::context::Context;
 use super::function::Function;
 use super::graph;
+use super::queue::{self, Item};
 use super::state::driver;
 use super::stream::Stream;
 use super::table::lock;
@@ -25,6 +25,11 @@ pub(crate) enum Work {
         from: Host,
         bytes: usize,
     },
+    /// As `CopyIn`, with the bytes as they were when the copy was enqueued.
+    BytesIn {
+        to: u64,
+        bytes: Arc<[u8]>,
+    },
     CopyOut {
         to: Host,
         from: u64,
@@ -42,6 +47,7 @@ pub(crate) enum Work {
         width: u8,
         count: u64,
     },
+    Free(u64),
     Launch(Arc<Launch>),
     Call {
         function: HostFunction,
@@ -56,21 +62,57 @@ pub(crate) struct Launch {
     pub(crate) parameters: Vec<u8>,
 }
 
-/// Puts work on a stream: into the graph that the stream captures, or straight to the device.
+/// Puts work on a stream: into the graph that the stream captures, or into its queue.
 pub(crate) fn enqueue(stream: &Arc<Stream>, work: Work) -> Outcome {
-    stream.context.healthy()?;
+    let context = &stream.context;
+    context.healthy()?;
     if graph::capture(stream, &work)? {
         return Ok(());
     }
-    work.run(&stream.context)
+    if !work.is_plausible(context) {
+        return work.run(context); // which says what is wrong
+    }
+    let lent = |host: Host| driver().host.holding(host.address()).is_none();
+    match work {
+        // Ordinary host memory is the caller's again when the call returns: what goes in is taken now, what comes out is waited for.
+        Work::CopyIn { to, from, bytes } if lent(from) => {
+            let bytes = from.read(bytes)?.into();
+            queue::push(stream, Item::Work(Work::BytesIn { to, bytes }))
+        }
+        Work::CopyOut { to, .. } if lent(to) => {
+            queue::push(stream, Item::Work(work))?;
+            queue::finish(stream)
+        }
+        _ => queue::push(stream, Item::Work(work)),
+    }
 }
 
 impl Work {
-    /// Does the work. A kernel's fault is not returned: as on a device, the next call finds it.
+    /// Whether the device addresses are those of live allocations.
+    fn is_plausible(&self, context: &Context) -> bool {
+        let holds = |address: u64, bytes: u64| {
+            let info = context.memory.allocation_of(address);
+            bytes == 0 || info.is_some_and(|info| bytes <= info.base + info.bytes - address)
+        };
+        match *self {
+            Work::CopyIn { to, bytes, .. } => holds(to, bytes as u64),
+            Work::CopyOut { from, bytes, .. } => holds(from, bytes as u64),
+            Work::Copy { to, from, bytes } => holds(to, bytes) && holds(from, bytes),
+            Work::Fill { to, width, count, .. } => holds(to, count.saturating_mul(width.into())),
+            Work::Free(address) => {
+                context.memory.allocation_of(address).is_some_and(|info| info.base == address)
+            }
+            Work::BytesIn { .. } | Work::Launch(_) | Work::Call { .. } => true,
+        }
+    }
+
+    /// Does the work; the caller holds the context's engine. A kernel's fault is not returned: as on a device, the next call finds it.
     pub(crate) fn run(&self, context: &Context) -> Outcome {
         let memory = &context.memory;
         match *self {
             Work::CopyIn { to, from, bytes } => done(memory.copy_from_host(to, from.read(bytes)?)),
+            Work::BytesIn { to, ref bytes } => done(memory.copy_from_host(to, bytes)),
+            Work::Free(address) => done(memory.free(address)),
             Work::CopyOut { to, from, bytes } => done(memory.copy_to_host(to.write(bytes)?, from)),
             Work::Copy { to, from, bytes } => done(memory.copy(to, from, bytes)),
             Work::Fill { to, value, width: 1, count } => done(memory.fill8(to, value as u8, count)),
@@ -108,7 +150,6 @@ pub(crate) fn done<T>(result: Result<T, MemoryError>) -> Outcome<T> {
 
 impl Launch {
     fn run(&self, context: &Context) {
-        let _one_at_a_time = lock(&context.engine);
         if context.healthy().is_err() {
             return; // the kernel queued behind a faulting one never starts
         }

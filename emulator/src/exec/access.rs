@@ -93,7 +93,8 @@ impl<'a> Machine<'a> {
 
     fn read_only(&self, mask: u32, at: &Addresses) -> Box<Fault> {
         let lane = mask.trailing_zeros() as usize;
-        Fault::new(FaultKind::InvalidAddressSpace, lane, "kernel parameters are read-only".into()).address(at[lane])
+        Fault::new(FaultKind::InvalidAddressSpace, lane, "kernel parameters are read-only".into())
+            .address(at[lane])
     }
 
     fn load_shared(&mut self, w: &mut Warp, a: &Access, mask: u32, at: &Addresses) -> Outcome<()> {
@@ -128,7 +129,8 @@ impl<'a> Machine<'a> {
         if self.checks().init
             && let Some(lane) = lanes(good).find(|lane| !w.local.written(*lane, at[*lane] as u32, len as u32))
         {
-            let message = format!("reads {len} bytes of local memory at {:#x} that this thread never wrote", at[lane]);
+            let message =
+                format!("reads {len} bytes of local memory at {:#x} that this thread never wrote", at[lane]);
             return Err(Fault::new(FaultKind::Uninitialised, lane, message).address(at[lane]));
         }
         let Warp { regs, local, .. } = w;
@@ -166,17 +168,33 @@ impl<'a> Machine<'a> {
                 continue;
             };
             let offsets = at.map(|at| at.wrapping_sub(allocation.base));
-            if self.checks().init
-                && let Some(lane) = lanes(part).find(|lane| !allocation.init.has(offsets[*lane], len as u32))
-            {
-                let message = format!("reads {len} bytes at {:#x}, not all of which were ever written", at[lane]);
-                let fault = Fault::new(FaultKind::Uninitialised, lane, message);
-                return Err(fault.address(at[lane]).allocation(Some(allocation.info())));
+            if self.checks().init {
+                self.check_global_written(allocation, part, &offsets, len)?;
             }
             gather(&mut w.regs, a, part, part, &offsets, |_, at, len| allocation.load(at, len));
             rest &= !part;
         }
         Ok(())
+    }
+
+    /// A fault if any byte of an allocation that is read was never written.
+    pub(crate) fn check_global_written(
+        &self,
+        allocation: &Allocation,
+        mask: u32,
+        at: &Addresses,
+        len: u64,
+    ) -> Outcome<()> {
+        match lanes(mask).find(|lane| !allocation.init.has(at[*lane], len as u32)) {
+            None => Ok(()),
+            Some(lane) => {
+                let address = allocation.base + at[lane];
+                let message =
+                    format!("reads {len} bytes at {address:#x}, not all of which were ever written");
+                let fault = Fault::new(FaultKind::Uninitialised, lane, message);
+                Err(fault.address(address).allocation(Some(allocation.info())))
+            }
+        }
     }
 
     fn store_global(&mut self, w: &mut Warp, a: &Access, mask: u32, at: &Addresses) -> Outcome<()> {
@@ -196,7 +214,14 @@ impl<'a> Machine<'a> {
     }
 
     /// The lanes of `mask` that lie inside a window of `size` bytes; a fault for others, unless bounds are not checked.
-    pub(crate) fn in_window(&self, space: Space, mask: u32, at: &Addresses, size: u64, len: u64) -> Outcome<u32> {
+    pub(crate) fn in_window(
+        &self,
+        space: Space,
+        mask: u32,
+        at: &Addresses,
+        size: u64,
+        len: u64,
+    ) -> Outcome<u32> {
         let good = inside(at, 0, size, len);
         if mask & !good == 0 {
             return Ok(good);
@@ -214,16 +239,25 @@ impl<'a> Machine<'a> {
             _ => "parameters of the kernel",
         };
         let over = at[lane].wrapping_add(len).wrapping_sub(size);
-        let message = format!("{len} bytes at offset {:#x} of the {size} bytes of {name}: {over} bytes beyond the end", at[lane]);
+        let message = format!(
+            "{len} bytes at offset {:#x} of the {size} bytes of {name}: {over} bytes beyond the end",
+            at[lane]
+        );
         Err(Fault::new(FaultKind::OutOfBounds, lane, message).address(at[lane]))
     }
 
     /// The allocation of the first lane of `mask`, and the lanes whose access lies in it. None if it lies nowhere and
     /// bounds are not checked.
-    pub(crate) fn allocation(&mut self, mask: u32, at: &Addresses, len: u64) -> Outcome<(Option<&'a Allocation>, u32)> {
+    pub(crate) fn allocation(
+        &mut self,
+        mask: u32,
+        at: &Addresses,
+        len: u64,
+    ) -> Outcome<(Option<&'a Allocation>, u32)> {
         let lane = mask.trailing_zeros() as usize;
         let address = at[lane];
-        let recent = self.recent.filter(|allocation| address.wrapping_sub(allocation.base) < allocation.bytes);
+        let recent =
+            self.recent.filter(|allocation| address.wrapping_sub(allocation.base) < allocation.bytes);
         let found = recent.or_else(|| self.launch.view.find(address).map(AsRef::as_ref));
         if let Some(allocation) = found {
             self.recent = Some(allocation);
@@ -245,7 +279,9 @@ impl<'a> Machine<'a> {
     fn outside(&self, lane: usize, address: u64, len: u64) -> Box<Fault> {
         let view = self.launch.view;
         if let Some((base, bytes)) = view.freed(address) {
-            let message = format!("{len} bytes at {address:#x}, in an allocation of {bytes} bytes at {base:#x} that was freed");
+            let message = format!(
+                "{len} bytes at {address:#x}, in an allocation of {bytes} bytes at {base:#x} that was freed"
+            );
             return Fault::new(FaultKind::UseAfterFree, lane, message).address(address);
         }
         let [below, above] = [view.nearest_below(address), view.nearest_above(address)];
@@ -254,12 +290,16 @@ impl<'a> Machine<'a> {
         let before = above.map(|a| (a.base - address, a));
         let message = format!("{len} bytes at {address:#x}");
         let (place, allocation) = match (after, before) {
-            (Some((over, a)), Some((short, _))) if over <= short => (format!("{over} bytes beyond the end of"), Some(a)),
+            (Some((over, a)), Some((short, _))) if over <= short => {
+                (format!("{over} bytes beyond the end of"), Some(a))
+            }
             (_, Some((short, a))) => (format!("{short} bytes before"), Some(a)),
             (Some((over, a)), None) => (format!("{over} bytes beyond the end of"), Some(a)),
             (None, None) => ("nothing is allocated".to_string(), None),
         };
-        let nearest = allocation.map_or(place.clone(), |a| format!("{place} the allocation of {} bytes at {:#x}", a.bytes, a.base));
+        let nearest = allocation.map_or(place.clone(), |a| {
+            format!("{place} the allocation of {} bytes at {:#x}", a.bytes, a.base)
+        });
         Fault::new(FaultKind::OutOfBounds, lane, format!("{message}: {nearest}"))
             .address(address)
             .allocation(allocation.map(|a| a.info()))
@@ -272,7 +312,10 @@ impl<'a> Machine<'a> {
                 None => {}
                 Some(Unready::Pending) => return Err(self.not_waited(lane, at[lane], "read")),
                 Some(Unready::Uninitialised) => {
-                    let message = format!("reads {len} bytes of shared memory at offset {:#x} that nobody wrote", at[lane]);
+                    let message = format!(
+                        "reads {len} bytes of shared memory at offset {:#x} that nobody wrote",
+                        at[lane]
+                    );
                     return Err(Fault::new(FaultKind::Uninitialised, lane, message).address(at[lane]));
                 }
             }
@@ -302,7 +345,9 @@ fn total(a: &Access) -> u64 {
 
 /// The lanes of `mask` by the space that their generic address lies in: shared, local, param, global.
 pub(crate) fn windows(at: &Addresses, mask: u32) -> [u32; 4] {
-    let within = |base: u64| lanes(mask).filter(|l| at[*l].wrapping_sub(base) < window::BYTES).fold(0, |m, l| m | 1 << l);
+    let within = |base: u64| {
+        lanes(mask).filter(|l| at[*l].wrapping_sub(base) < window::BYTES).fold(0, |m, l| m | 1 << l)
+    };
     let (shared, local, param) = (within(window::SHARED), within(window::LOCAL), within(window::PARAM));
     [shared, local, param, mask & !(shared | local | param)]
 }

@@ -41,24 +41,32 @@ impl Machine<'_> {
         let len = u64::from(copy.bytes);
         let size = u64::from(self.shared.bytes());
         let good = mask & self.in_window(Space::Shared, mask, &dst, size, len)?;
-        let ignored = copy.ignore.map_or(0, |(slot, negated)| w.regs.preds[slot as usize] ^ if negated { u32::MAX } else { 0 });
+        let ignored = copy
+            .ignore
+            .map_or(0, |(slot, negated)| w.regs.preds[slot as usize] ^ if negated { u32::MAX } else { 0 });
         let mut data = Box::new([[0u8; 16]; LANES]);
         for lane in lanes(good) {
-            let wanted = copy.src_bytes.map_or(u64::from(copy.bytes), |slot| u64::from(w.regs.narrow[slot as usize][lane]));
+            let wanted = copy
+                .src_bytes
+                .map_or(u64::from(copy.bytes), |slot| u64::from(w.regs.narrow[slot as usize][lane]));
             if wanted > len {
                 let message = format!("a copy of {len} bytes is told to read {wanted}");
                 return Err(Fault::new(FaultKind::InvalidOperand, lane, message));
             }
             let wanted = if ignored >> lane & 1 != 0 { 0 } else { wanted };
             if src[lane] & (len - 1) != 0 {
-                let message = format!("the source of a copy of {len} bytes, {:#x}, is no multiple of {len}", src[lane]);
+                let message =
+                    format!("the source of a copy of {len} bytes, {:#x}, is no multiple of {len}", src[lane]);
                 return Err(Fault::new(FaultKind::Misaligned, lane, message).address(src[lane]));
             }
             if wanted > 0 {
                 self.fetch(lane, &src, &mut data[lane][..wanted as usize])?;
             }
             if self.checks().init && self.shared.pending(dst[lane] as u32, len as u32) {
-                let message = format!("two asynchronous copies write shared memory at offset {:#x}; wait for the first", dst[lane]);
+                let message = format!(
+                    "two asynchronous copies write shared memory at offset {:#x}; wait for the first",
+                    dst[lane]
+                );
                 return Err(Fault::new(FaultKind::AsyncNotWaited, lane, message).address(dst[lane]));
             }
             self.shared.set_pending(dst[lane] as u32, len as u32);
@@ -79,12 +87,14 @@ impl Machine<'_> {
                 return Ok(());
             }
             let over = len - (allocation.bytes - offset);
-            let message = format!("{len} bytes at {:#x}: {over} bytes beyond the end of the allocation", src[lane]);
+            let message =
+                format!("{len} bytes at {:#x}: {over} bytes beyond the end of the allocation", src[lane]);
             let fault = Fault::new(FaultKind::OutOfBounds, lane, message);
             return Err(fault.address(src[lane]).allocation(Some(allocation.info())));
         }
         if self.checks().init && !allocation.init.has_range(offset, len) {
-            let message = format!("copies {len} bytes at {:#x}, not all of which were ever written", src[lane]);
+            let message =
+                format!("copies {len} bytes at {:#x}, not all of which were ever written", src[lane]);
             let fault = Fault::new(FaultKind::Uninitialised, lane, message);
             return Err(fault.address(src[lane]).allocation(Some(allocation.info())));
         }
@@ -99,7 +109,8 @@ impl Machine<'_> {
             for lane in lanes(pending.mask & mask) {
                 if pending.group[lane] + most < committed[lane] {
                     pending.mask &= !(1 << lane);
-                    self.shared.deliver(pending.dst[lane] as u32, &pending.data[lane][..usize::from(pending.bytes)]);
+                    self.shared
+                        .deliver(pending.dst[lane] as u32, &pending.data[lane][..usize::from(pending.bytes)]);
                 }
             }
         }

@@ -60,7 +60,8 @@ impl Barriers {
     /// The barriers at which warps wait: number, warps, instruction.
     pub(crate) fn stalled(&self) -> impl Iterator<Item = (usize, &[u32], u32)> {
         let waiting = self.list.iter().enumerate().filter(|(_, state)| !state.waiting.is_empty());
-        waiting.map(|(id, state)| (id, state.warps.as_slice(), state.waiting.first().map_or(0, |(_, at)| *at)))
+        waiting
+            .map(|(id, state)| (id, state.warps.as_slice(), state.waiting.first().map_or(0, |(_, at)| *at)))
     }
 }
 
@@ -73,12 +74,20 @@ impl Completion {
     /// Writes the result of a reduction to one of the warps that waited.
     pub(crate) fn finish(&self, w: &mut Warp, instructions: &[super::op::Instr]) {
         let at = self.waiting.iter().find(|(warp, _)| *warp == w.index).map(|(_, at)| *at as usize);
-        let Some(Op::Barrier(barrier)) = at.and_then(|at| instructions.get(at)).map(|i| &i.op) else { return };
+        let Some(Op::Barrier(barrier)) = at.and_then(|at| instructions.get(at)).map(|i| &i.op) else {
+            return;
+        };
         let bits = |value: bool| if value { u32::MAX } else { 0 };
         match barrier.kind {
-            BarrierKind::Popc => put(&mut w.regs.narrow[barrier.dst as usize], [self.reduction.popc; 32], w.live),
-            BarrierKind::And => put_pred(&mut w.regs.preds[barrier.dst as usize], bits(self.reduction.all), w.live),
-            BarrierKind::Or => put_pred(&mut w.regs.preds[barrier.dst as usize], bits(self.reduction.any), w.live),
+            BarrierKind::Popc => {
+                put(&mut w.regs.narrow[barrier.dst as usize], [self.reduction.popc; 32], w.live)
+            }
+            BarrierKind::And => {
+                put_pred(&mut w.regs.preds[barrier.dst as usize], bits(self.reduction.all), w.live)
+            }
+            BarrierKind::Or => {
+                put_pred(&mut w.regs.preds[barrier.dst as usize], bits(self.reduction.any), w.live)
+            }
             BarrierKind::Sync | BarrierKind::Arrive => {}
         }
     }
@@ -101,7 +110,12 @@ impl Machine<'_> {
     }
 
     /// Decides about lanes that wait at a barrier when no lane of the warp can run.
-    pub(crate) fn barrier_when_stuck(&mut self, w: &mut Warp, b: &Barrier, at: u32) -> Outcome<Option<Pause>> {
+    pub(crate) fn barrier_when_stuck(
+        &mut self,
+        w: &mut Warp,
+        b: &Barrier,
+        at: u32,
+    ) -> Outcome<Option<Pause>> {
         let instructions = &self.launch.code.instructions;
         for lane in lanes(w.live) {
             let there = w.pcs[lane];
@@ -211,7 +225,10 @@ impl Machine<'_> {
         match lanes(w.live).find(|lane| values[*lane] != first) {
             None => Ok(first),
             Some(lane) => {
-                let message = format!("{what} is {first} in one lane and {} in another of warp {}", values[lane], w.index);
+                let message = format!(
+                    "{what} is {first} in one lane and {} in another of warp {}",
+                    values[lane], w.index
+                );
                 Err(Fault::new(FaultKind::InvalidOperand, lane, message).at(at))
             }
         }

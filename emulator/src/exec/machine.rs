@@ -124,7 +124,9 @@ impl<'a> Machine<'a> {
         let first = mask.trailing_zeros() as usize;
         match op {
             Op::Atomic(atomic) => self.atomic(w, atomic, mask)?,
-            Op::BranchTable { index, targets } => return branch_table(w, mask, *index, targets).map(|()| None),
+            Op::BranchTable { index, targets } => {
+                return branch_table(w, mask, *index, targets).map(|()| None);
+            }
             Op::Call { target, link } => {
                 put(&mut w.regs.narrow[*link as usize], [w.pc + 1; 32], mask);
                 branch(w, mask, *target);
@@ -159,7 +161,13 @@ impl<'a> Machine<'a> {
                 }
             }
             Op::ReadClock { clock, dst } => self.read_clock(w, *clock, *dst, mask),
-            Op::Trap => return Err(Fault::new(FaultKind::Trap, first, "the kernel executed a trap or a failed assertion".into())),
+            Op::Trap => {
+                return Err(Fault::new(
+                    FaultKind::Trap,
+                    first,
+                    "the kernel executed a trap or a failed assertion".into(),
+                ));
+            }
             Op::Arithmetic(..) | Op::Branch(_) | Op::Load(_) | Op::Store(_) => {}
         }
         w.pc += 1;
@@ -172,7 +180,9 @@ impl<'a> Machine<'a> {
         match clock {
             Clock::Wide | Clock::Timer => put(&mut w.regs.wide[dst as usize], [now; 32], mask),
             Clock::Low | Clock::TimerLow => put(&mut w.regs.narrow[dst as usize], [now as u32; 32], mask),
-            Clock::High | Clock::TimerHigh => put(&mut w.regs.narrow[dst as usize], [(now >> 32) as u32; 32], mask),
+            Clock::High | Clock::TimerHigh => {
+                put(&mut w.regs.narrow[dst as usize], [(now >> 32) as u32; 32], mask)
+            }
         }
     }
 

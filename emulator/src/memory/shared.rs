@@ -52,7 +52,9 @@ impl SharedMemory {
     #[inline(always)]
     pub(crate) fn store(&mut self, at: u32, len: u32, value: u32) {
         let index = (at >> 2) as usize;
-        let (Some(word), Some(state)) = (self.words.get_mut(index), self.state.get_mut(index)) else { return };
+        let (Some(word), Some(state)) = (self.words.get_mut(index), self.state.get_mut(index)) else {
+            return;
+        };
         if len == 4 {
             *word = value;
             *state |= WRITTEN;

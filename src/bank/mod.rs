@@ -1,5 +1,9 @@
 //! What memory banks share on every backend: configuration, ring positions, checkpoints.
 
+mod ring;
+
+pub(crate) use ring::{Ring, Span};
+
 use crate::{Error, Result};
 
 /// A FIFO memory bank of item embeddings from earlier batches (cross-batch negatives, Wang et al.
