@@ -1,7 +1,9 @@
 //! Loads and stores: addresses, state spaces, bounds.
 use super::fault::{Fault, Outcome};
+use super::forms::gather_flags;
 use super::machine::Machine;
 use super::op::{Access, Address, Space, window};
+use super::race::Use;
 use super::regs::{Class, LANES, Regs, lanes, put};
 use super::warp::Warp;
 use super::{Checks, FaultKind};
@@ -28,11 +30,7 @@ pub(crate) fn inside(at: &Addresses, base: u64, size: u64, len: u64) -> u32 {
     for (flag, at) in flags.iter_mut().zip(at) {
         *flag = u8::from(at.wrapping_sub(base) <= last && at & (len - 1) == 0);
     }
-    let mut mask = 0;
-    for (lane, flag) in flags.into_iter().enumerate() {
-        mask |= u32::from(flag) << lane;
-    }
-    mask
+    gather_flags(&flags)
 }
 
 impl<'a> Machine<'a> {
@@ -41,6 +39,7 @@ impl<'a> Machine<'a> {
     }
 
     /// Executes `ld`.
+    #[inline(always)]
     pub(crate) fn load(&mut self, w: &mut Warp, a: &Access, mask: u32) -> Outcome<()> {
         let at = addresses(&w.regs, &a.address);
         match a.space {
@@ -68,6 +67,7 @@ impl<'a> Machine<'a> {
     }
 
     /// Executes `st`.
+    #[inline(always)]
     pub(crate) fn store(&mut self, w: &mut Warp, a: &Access, mask: u32) -> Outcome<()> {
         let at = addresses(&w.regs, &a.address);
         match a.space {
@@ -97,6 +97,7 @@ impl<'a> Machine<'a> {
             .address(at[lane])
     }
 
+    #[inline(always)]
     fn load_shared(&mut self, w: &mut Warp, a: &Access, mask: u32, at: &Addresses) -> Outcome<()> {
         let len = total(a);
         let size = u64::from(self.shared.bytes());
@@ -104,11 +105,16 @@ impl<'a> Machine<'a> {
         if self.checks().init {
             self.check_shared_ready(good, at, len)?;
         }
+        self.order_shared(w, a.strength, good, at, [true, false]);
+        if self.checks().race && good != 0 {
+            self.race_shared(w, Use::read(len, a.strength), good, at, |_| true)?;
+        }
         let shared = &self.shared;
         gather(&mut w.regs, a, mask, good, at, |_, at, len| shared.load(at as u32, len));
         Ok(())
     }
 
+    #[inline(always)]
     fn store_shared(&mut self, w: &mut Warp, a: &Access, mask: u32, at: &Addresses) -> Outcome<()> {
         let len = total(a);
         let size = u64::from(self.shared.bytes());
@@ -118,6 +124,12 @@ impl<'a> Machine<'a> {
         {
             return Err(self.not_waited(lane, at[lane], "written"));
         }
+        if self.checks().race && good != 0 {
+            self.race_shared(w, Use::write(len, a.strength), good, at, |lanes| {
+                same_values(&w.regs, a, lanes)
+            })?;
+        }
+        self.order_shared(w, a.strength, good, at, [false, true]);
         let shared = &mut self.shared;
         scatter(&w.regs, a, good, at, |_, at, len, value| shared.store(at as u32, len, value));
         Ok(())
@@ -157,6 +169,7 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
+    #[inline(always)]
     fn load_global(&mut self, w: &mut Warp, a: &Access, mask: u32, at: &Addresses) -> Outcome<()> {
         let len = total(a);
         let mut rest = mask;
@@ -171,6 +184,10 @@ impl<'a> Machine<'a> {
             if self.checks().init {
                 self.check_global_written(allocation, part, &offsets, len)?;
             }
+            self.order_global(w, a.strength, part, at, [true, false]);
+            if self.checks().race {
+                self.race_global(w, Use::read(len, a.strength), part, allocation, &offsets, |_| true)?;
+            }
             gather(&mut w.regs, a, part, part, &offsets, |_, at, len| allocation.load(at, len));
             rest &= !part;
         }
@@ -178,6 +195,7 @@ impl<'a> Machine<'a> {
     }
 
     /// A fault if any byte of an allocation that is read was never written.
+    #[inline(always)]
     pub(crate) fn check_global_written(
         &self,
         allocation: &Allocation,
@@ -185,6 +203,9 @@ impl<'a> Machine<'a> {
         at: &Addresses,
         len: u64,
     ) -> Outcome<()> {
+        if allocation.init.whole() {
+            return Ok(());
+        }
         match lanes(mask).find(|lane| !allocation.init.has(at[*lane], len as u32)) {
             None => Ok(()),
             Some(lane) => {
@@ -197,6 +218,7 @@ impl<'a> Machine<'a> {
         }
     }
 
+    #[inline(always)]
     fn store_global(&mut self, w: &mut Warp, a: &Access, mask: u32, at: &Addresses) -> Outcome<()> {
         let len = total(a);
         let mut rest = mask;
@@ -205,7 +227,14 @@ impl<'a> Machine<'a> {
             rest &= !part;
             let Some(allocation) = allocation else { continue };
             let offsets = at.map(|at| at.wrapping_sub(allocation.base));
-            for lane in lanes(part) {
+            if self.checks().race {
+                let used = Use::write(len, a.strength);
+                self.race_global(w, used, part, allocation, &offsets, |lanes| {
+                    same_values(&w.regs, a, lanes)
+                })?;
+            }
+            self.order_global(w, a.strength, part, at, [false, true]);
+            for lane in lanes(if allocation.init.whole() { 0 } else { part }) {
                 allocation.init.set(offsets[lane], len as u32);
             }
             scatter(&w.regs, a, part, &offsets, |_, at, len, value| allocation.store(at, len, value));
@@ -214,6 +243,7 @@ impl<'a> Machine<'a> {
     }
 
     /// The lanes of `mask` that lie inside a window of `size` bytes; a fault for others, unless bounds are not checked.
+    #[inline(always)]
     pub(crate) fn in_window(
         &self,
         space: Space,
@@ -226,28 +256,49 @@ impl<'a> Machine<'a> {
         if mask & !good == 0 {
             return Ok(good);
         }
-        let lane = (mask & !good).trailing_zeros() as usize;
+        self.out_of_window(space, mask & !good, at, size, len).map_or(Ok(good), Err)
+    }
+
+    /// What is wrong with an access outside a window; nothing if bounds are not checked.
+    #[cold]
+    fn out_of_window(
+        &self,
+        space: Space,
+        bad: u32,
+        at: &Addresses,
+        size: u64,
+        len: u64,
+    ) -> Option<Box<Fault>> {
+        let lane = bad.trailing_zeros() as usize;
         if at[lane] & (len - 1) != 0 && at[lane] < size {
-            return Err(misaligned(lane, at[lane], len));
+            return Some(misaligned(lane, at[lane], len));
         }
         if !self.checks().bounds {
-            return Ok(good);
+            return None;
         }
         let name = match space {
             Space::Shared => "shared memory of the block",
             Space::Local => "local memory of the thread",
             _ => "parameters of the kernel",
         };
+        if window_of(at[lane]).is_some() || self.launch.view.find(at[lane]).is_some() {
+            let message = format!(
+                "{len} bytes at {:#x}, a generic address, by an instruction for the {name}: convert it with cvta.to",
+                at[lane]
+            );
+            return Some(Fault::new(FaultKind::InvalidAddressSpace, lane, message).address(at[lane]));
+        }
         let over = at[lane].wrapping_add(len).wrapping_sub(size);
         let message = format!(
             "{len} bytes at offset {:#x} of the {size} bytes of {name}: {over} bytes beyond the end",
             at[lane]
         );
-        Err(Fault::new(FaultKind::OutOfBounds, lane, message).address(at[lane]))
+        Some(Fault::new(FaultKind::OutOfBounds, lane, message).address(at[lane]))
     }
 
     /// The allocation of the first lane of `mask`, and the lanes whose access lies in it. None if it lies nowhere and
     /// bounds are not checked.
+    #[inline(always)]
     pub(crate) fn allocation(
         &mut self,
         mask: u32,
@@ -276,8 +327,15 @@ impl<'a> Machine<'a> {
     }
 
     /// What an address outside all allocations is nearest to.
+    #[cold]
     fn outside(&self, lane: usize, address: u64, len: u64) -> Box<Fault> {
         let view = self.launch.view;
+        if let Some(space) = window_of(address) {
+            let message = format!(
+                "{len} bytes at {address:#x}, an address of {space} memory, by an instruction for global memory"
+            );
+            return Fault::new(FaultKind::InvalidAddressSpace, lane, message).address(address);
+        }
         if let Some((base, bytes)) = view.freed(address) {
             let message = format!(
                 "{len} bytes at {address:#x}, in an allocation of {bytes} bytes at {base:#x} that was freed"
@@ -306,6 +364,7 @@ impl<'a> Machine<'a> {
     }
 
     /// A fault if any byte of shared memory that is read was not written, or is still on its way.
+    #[inline(always)]
     pub(crate) fn check_shared_ready(&self, mask: u32, at: &Addresses, len: u64) -> Outcome<()> {
         for lane in lanes(mask) {
             match self.shared.unready(at[lane] as u32, len as u32) {
@@ -323,6 +382,7 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
+    #[cold]
     fn not_waited(&self, lane: usize, at: u64, what: &str) -> Box<Fault> {
         let message = format!(
             "shared memory at offset {at:#x} is {what} while an asynchronous copy into it is pending; \
@@ -332,6 +392,7 @@ impl<'a> Machine<'a> {
     }
 }
 
+#[cold]
 fn misaligned(lane: usize, address: u64, len: u64) -> Box<Fault> {
     let message = format!("an access of {len} bytes at {address:#x}, which is no multiple of {len}");
     Fault::new(FaultKind::Misaligned, lane, message).address(address)
@@ -343,6 +404,12 @@ fn total(a: &Access) -> u64 {
     u64::from(a.bytes) * u64::from(a.count)
 }
 
+/// The space in whose window a generic address lies; none for global memory.
+fn window_of(address: u64) -> Option<&'static str> {
+    let spaces = [(window::SHARED, "shared"), (window::LOCAL, "local"), (window::PARAM, "parameter")];
+    spaces.into_iter().find(|(base, _)| address.wrapping_sub(*base) < window::BYTES).map(|(_, name)| name)
+}
+
 /// The lanes of `mask` by the space that their generic address lies in: shared, local, param, global.
 pub(crate) fn windows(at: &Addresses, mask: u32) -> [u32; 4] {
     let within = |base: u64| {
@@ -350,6 +417,21 @@ pub(crate) fn windows(at: &Addresses, mask: u32) -> [u32; 4] {
     };
     let (shared, local, param) = (within(window::SHARED), within(window::LOCAL), within(window::PARAM));
     [shared, local, param, mask & !(shared | local | param)]
+}
+
+/// Whether some lanes store the same values.
+fn same_values(regs: &Regs, a: &Access, mask: u32) -> bool {
+    let first = mask.trailing_zeros() as usize & 31;
+    a.data.iter().take(usize::from(a.count)).all(|slot| {
+        if a.class == Class::Wide {
+            let values = &regs.wide[*slot as usize];
+            lanes(mask).all(|lane| values[lane] == values[first])
+        } else {
+            let width = u32::MAX >> (32 - 8 * u32::from(a.bytes.min(4)));
+            let values = &regs.narrow[*slot as usize];
+            lanes(mask).all(|lane| (values[lane] ^ values[first]) & width == 0)
+        }
+    })
 }
 
 /// Fills the data registers of the lanes of `mask` from `fetch(lane, address, bytes)`; lanes not in `good` get 0.

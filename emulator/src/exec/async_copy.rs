@@ -3,7 +3,8 @@ use super::FaultKind;
 use super::access::{Addresses, addresses};
 use super::fault::{Fault, Outcome};
 use super::machine::Machine;
-use super::op::{CopyAsync, Space};
+use super::op::{CopyAsync, Space, Strength};
+use super::race::Use;
 use super::regs::{LANES, lanes};
 use super::warp::Warp;
 
@@ -45,6 +46,10 @@ impl Machine<'_> {
             .ignore
             .map_or(0, |(slot, negated)| w.regs.preds[slot as usize] ^ if negated { u32::MAX } else { 0 });
         let mut data = Box::new([[0u8; 16]; LANES]);
+        // The copy may write at any time from now until it is waited for: it must come after all earlier readers.
+        if self.checks().race && good != 0 {
+            self.race_shared(w, Use::write(len, Strength::Weak), good, &dst, |_| false)?;
+        }
         for lane in lanes(good) {
             let wanted = copy
                 .src_bytes
@@ -60,7 +65,7 @@ impl Machine<'_> {
                 return Err(Fault::new(FaultKind::Misaligned, lane, message).address(src[lane]));
             }
             if wanted > 0 {
-                self.fetch(lane, &src, &mut data[lane][..wanted as usize])?;
+                self.fetch(w, lane, &src, &mut data[lane][..wanted as usize])?;
             }
             if self.checks().init && self.shared.pending(dst[lane] as u32, len as u32) {
                 let message = format!(
@@ -77,7 +82,7 @@ impl Machine<'_> {
     }
 
     /// Reads global bytes of one lane for a copy.
-    fn fetch(&mut self, lane: usize, src: &Addresses, into: &mut [u8]) -> Outcome<()> {
+    fn fetch(&mut self, w: &Warp, lane: usize, src: &Addresses, into: &mut [u8]) -> Outcome<()> {
         let (allocation, _) = self.allocation(1 << lane, src, 1)?;
         let Some(allocation) = allocation else { return Ok(()) };
         let offset = src[lane] - allocation.base;
@@ -98,6 +103,17 @@ impl Machine<'_> {
             let fault = Fault::new(FaultKind::Uninitialised, lane, message);
             return Err(fault.address(src[lane]).allocation(Some(allocation.info())));
         }
+        if self.checks().race {
+            let offsets = src.map(|at| at.wrapping_sub(allocation.base));
+            self.race_global(
+                w,
+                Use::read(len.next_power_of_two(), Strength::Weak),
+                1 << lane,
+                allocation,
+                &offsets,
+                |_| true,
+            )?;
+        }
         allocation.read(offset, into);
         Ok(())
     }
@@ -105,16 +121,29 @@ impl Machine<'_> {
     /// `cp.async.wait_group`: all groups but the last `most` arrive.
     pub(crate) fn wait_group(&mut self, w: &mut Warp, most: u32, mask: u32) -> Outcome<()> {
         let committed = w.copies.committed;
-        for pending in &mut w.copies.pending {
-            for lane in lanes(pending.mask & mask) {
-                if pending.group[lane] + most < committed[lane] {
-                    pending.mask &= !(1 << lane);
-                    self.shared
-                        .deliver(pending.dst[lane] as u32, &pending.data[lane][..usize::from(pending.bytes)]);
-                }
+        let mut pendings = std::mem::take(&mut w.copies.pending);
+        for pending in &mut pendings {
+            let done = lanes(pending.mask & mask)
+                .filter(|lane| pending.group[*lane] + most < committed[*lane])
+                .fold(0u32, |done, lane| done | 1 << lane);
+            pending.mask &= !done;
+            // The bytes count as written by this thread now: others need a barrier from here.
+            if self.checks().race && done != 0 {
+                self.race_shared(
+                    w,
+                    Use::write(u64::from(pending.bytes), Strength::Weak),
+                    done,
+                    &pending.dst,
+                    |_| false,
+                )?;
+            }
+            for lane in lanes(done) {
+                self.shared
+                    .deliver(pending.dst[lane] as u32, &pending.data[lane][..usize::from(pending.bytes)]);
             }
         }
-        w.copies.pending.retain(|pending| pending.mask != 0);
+        pendings.retain(|pending| pending.mask != 0);
+        w.copies.pending = pendings;
         Ok(())
     }
 }

@@ -5,6 +5,7 @@ use super::program::{Kernel, LaunchConfig, LaunchStats, Program};
 use super::random::Random;
 use super::{FaultKind, Report, Settings};
 use crate::memory::DeviceMemory;
+use crate::memory::race::SyncTable;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -34,8 +35,19 @@ pub fn launch(
     }
     let view = memory.view();
     let params = &params[..code.param_bytes as usize];
-    let launch = Launch { kernel: &kernel.name, code, params, view: &view, settings, config };
     let blocks: u64 = config.grid.iter().map(|n| u64::from(*n)).product();
+    static NUMBER: AtomicU64 = AtomicU64::new(1);
+    let launch = Launch {
+        kernel: &kernel.name,
+        code,
+        params,
+        view: &view,
+        settings,
+        config,
+        number: NUMBER.fetch_add(1, Ordering::Relaxed),
+        blocks: blocks as u32,
+        order: SyncTable::default(),
+    };
     let workers = (settings.workers.max(1) as u64).min(blocks) as usize;
     let queue = Queue::new(blocks, settings.seed);
     let mut counts = vec![0u64; code.instructions.len()];

@@ -11,6 +11,7 @@ mod machine;
 mod matrix;
 mod op;
 mod program;
+mod race;
 mod random;
 mod regs;
 mod report;

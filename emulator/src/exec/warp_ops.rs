@@ -99,7 +99,11 @@ impl Machine<'_> {
             }));
         }
         match kind {
-            WarpKind::Sync => {}
+            WarpKind::Sync => {
+                if self.checks().race {
+                    self.clock.sync_lanes(w.index, mask, mask == w.live);
+                }
+            }
             WarpKind::Shuffle { mode, dst, found, a, b, c } => {
                 let unread = shuffle::shuffle(&mut w.regs, *mode, [*dst, *found, *a, *b, *c], mask);
                 if unread != 0 && self.checks().barrier {

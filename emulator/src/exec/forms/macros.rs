@@ -187,6 +187,12 @@ pub(crate) fn holds<A: Value, F: Fn(A, A) -> bool>(r: &Regs, o: &Operands, f: F)
     for lane in 0..LANES {
         flags[lane] = u8::from(f(A::from_bits(a[lane]), A::from_bits(b[lane])));
     }
+    gather_flags(&flags)
+}
+
+/// Bit `k` is the lowest bit of byte `k`.
+#[inline(always)]
+pub(crate) fn gather_flags(flags: &[u8; LANES]) -> u32 {
     let mut mask = 0;
     for (group, bytes) in flags.chunks_exact(8).enumerate() {
         let mut word = 0u64;

@@ -8,7 +8,7 @@ mod half;
 mod integer;
 mod macros;
 
-pub(crate) use macros::connective;
+pub(crate) use macros::{connective, gather_flags};
 
 use super::regs::Regs;
 use crate::ptx::ast::ScalarType;
@@ -47,6 +47,11 @@ impl Form {
     pub(crate) fn run(&self) -> Run {
         if *FAST { self.fast } else { self.plain }
     }
+}
+
+/// Whether this CPU runs the fast variants.
+pub(crate) fn has_vectors() -> bool {
+    *FAST
 }
 
 static FAST: LazyLock<bool> = LazyLock::new(|| {

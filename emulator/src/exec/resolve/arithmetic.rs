@@ -4,6 +4,7 @@ use super::family::{Family, Picks, maybe, one};
 use crate::exec::LoadError;
 use crate::exec::forms::{self, Operands, connective};
 use crate::exec::op::{Clock, Op, Space, window};
+use crate::exec::regs::Class;
 use crate::ptx::ast::{Instruction, Operand, ScalarType};
 
 pub(super) static FAMILIES: &[Family] = &[
@@ -51,7 +52,7 @@ fn is_space(b: &mut Builder<'_>, i: &Instruction, picks: &Picks) -> Result<(), L
         None => ("setp.lt.u64", window::PARAM),
     };
     let bound = b.wide(bound);
-    let dst2 = b.slot(crate::exec::regs::Class::Pred);
+    let dst2 = b.slot(Class::Pred);
     b.arithmetic(i, form, Operands { dst, dst2, src: [src, bound, 0, 0], extra: connective::NONE })
 }
 
@@ -62,10 +63,6 @@ impl Builder<'_> {
             "setp" => return self.set_predicate(i),
             "mov" => return self.movement(i, name),
             "lop3" if name == "lop3.b32" => return self.lop3(i).map(|()| true),
-            "set" => {
-                let Some((name, None)) = self.without_connective(i) else { return Ok(false) };
-                return self.plain_form(i, &name);
-            }
             _ => {}
         }
         self.plain_form(i, name)

@@ -12,7 +12,7 @@ mod shared;
 mod warp;
 
 pub(crate) use builder::Code;
-pub(crate) use function::{ResolvedKernel, resolve};
+pub(crate) use function::resolve;
 
 use super::forms;
 use super::special::Special;
