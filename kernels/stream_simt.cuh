@@ -305,7 +305,7 @@ __device__ __forceinline__ void stream(const StreamArguments& a) {
 }
 
 #define STREAM_KERNEL(name, T, MODE, OUT)                                                                            \
-    extern "C" __global__ void __launch_bounds__(THREADS) name(const StreamArguments arguments) {                    \
+    extern "C" __global__ void __launch_bounds__(THREADS, 1) name(const StreamArguments arguments) {                    \
         stream<T, MODE, OUT>(arguments);                                                                             \
     }
 

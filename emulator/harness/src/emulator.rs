@@ -53,7 +53,8 @@ impl Emulator {
     pub(crate) fn load(path: &Path) -> Result<Emulator, HarnessError> {
         let unusable = |reason: String| HarnessError::LibraryUnusable { path: path.to_path_buf(), reason };
         // SAFETY: the emulator's library has no initialisers that could misbehave.
-        let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_GLOBAL) }.map_err(|error| unusable(error.to_string()))?;
+        let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_GLOBAL) }
+            .map_err(|error| unusable(error.to_string()))?;
         let emulator = Emulator::of(&library).map_err(unusable)?;
         // Function pointers into it are kept for the rest of the process.
         std::mem::forget(library);
@@ -79,10 +80,13 @@ impl Emulator {
         let missing = |error: libloading::Error| error.to_string();
         // SAFETY: these are the types of the functions in every library whose interface number is the one checked.
         unsafe {
-            let interface = library.get::<unsafe extern "C" fn() -> u32>(b"ptxemu_interface\0").map_err(missing)?;
+            let interface =
+                library.get::<unsafe extern "C" fn() -> u32>(b"ptxemu_interface\0").map_err(missing)?;
             let found = interface();
             if found != INTERFACE {
-                return Err(format!("it has interface {found}, this harness needs {INTERFACE}: use the same version of both packages"));
+                return Err(format!(
+                    "it has interface {found}, this harness needs {INTERFACE}: use the same version of both packages"
+                ));
             }
             Ok(Emulator {
                 get: *library.get(b"ptxemu_get\0").map_err(missing)?,
@@ -129,7 +133,8 @@ impl Emulator {
     /// The last defect found since [`Emulator::clear`].
     pub fn report(&self) -> Option<Report> {
         let kind = self.ask("report.kind");
-        let report = || Report { kernel: self.ask("report.kernel"), text: self.ask("report"), kind: kind.clone() };
+        let report =
+            || Report { kernel: self.ask("report.kernel"), text: self.ask("report"), kind: kind.clone() };
         (!kind.is_empty()).then(report)
     }
 
@@ -145,7 +150,9 @@ impl Emulator {
 
     /// How often each opcode form ran, counted once per warp: kernel, form, count.
     pub fn opcodes(&self) -> Vec<(String, String, u64)> {
-        let row = |[kernel, form, count]: [&str; 3]| (kernel.to_owned(), form.to_owned(), count.parse().unwrap_or(0));
+        let row = |[kernel, form, count]: [&str; 3]| {
+            (kernel.to_owned(), form.to_owned(), count.parse().unwrap_or(0))
+        };
         rows(&self.ask("opcodes")).map(row).collect()
     }
 

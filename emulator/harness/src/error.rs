@@ -9,7 +9,9 @@ pub enum HarnessError {
     #[error("PTX_EMULATOR is `{0}`; use auto, force or never")]
     BadChoice(String),
     /// `PTX_EMULATOR=never`, and no driver with a device.
-    #[error("PTX_EMULATOR is `never` and there is no CUDA driver with a device: {0}; unset it to test on the emulator")]
+    #[error(
+        "PTX_EMULATOR is `never` and there is no CUDA driver with a device: {0}; unset it to test on the emulator"
+    )]
     NoRealDevice(String),
     /// The emulator's shared library was not built, or is somewhere else.
     #[error("no libptx_emulator library in {}; build it (cargo build -p ptx-emulator) or name its file in PTX_EMULATOR_LIBRARY", list(.0))]
@@ -23,7 +25,9 @@ pub enum HarnessError {
         reason: String,
     },
     /// Something loaded a libcuda before the harness was called.
-    #[error("another libcuda.so was loaded before the emulator: call ptx_emulator_harness::device() before the first CUDA call of the process")]
+    #[error(
+        "another libcuda.so was loaded before the emulator: call ptx_emulator_harness::device() before the first CUDA call of the process"
+    )]
     TooLate,
     /// The emulator does not take a setting.
     #[error("the emulator refuses the setting {name} = {value}; its standard error says why")]

@@ -47,6 +47,8 @@ impl Choice {
     }
 }
 
+static CHOICE: OnceLock<Result<Choice, HarnessError>> = OnceLock::new();
+
 /// Decides, once in a process, what CUDA calls reach, loads the emulator if it is the choice, and says so on standard error.
 ///
 /// Call it before the first CUDA call.
@@ -54,8 +56,18 @@ impl Choice {
 /// # Errors
 /// [`HarnessError`]; its text says what to do.
 pub fn device() -> Result<Choice, HarnessError> {
-    static CHOICE: OnceLock<Result<Choice, HarnessError>> = OnceLock::new();
     CHOICE.get_or_init(choose).clone()
+}
+
+/// The emulator, whatever `PTX_EMULATOR` says: for tests that are about the emulator, or about what only it can see.
+///
+/// # Errors
+/// [`HarnessError::TooLate`] if this process uses the real driver already; else as [`device`].
+pub fn emulator() -> Result<Emulator, HarnessError> {
+    let choice = CHOICE.get_or_init(|| {
+        Emulator::already_loaded().map_or_else(load, |emulator| Ok(Choice::Emulator(emulator)))
+    });
+    choice.clone()?.emulator().ok_or(HarnessError::TooLate)
 }
 
 fn choose() -> Result<Choice, HarnessError> {
@@ -78,6 +90,10 @@ fn choose() -> Result<Choice, HarnessError> {
         eprintln!("ptx-emulator: not used; CUDA tests run on the real driver ({count} devices)");
         return Ok(Choice::RealDriver);
     }
+    load()
+}
+
+fn load() -> Result<Choice, HarnessError> {
     let path = locate::library()?;
     let emulator = Emulator::load(&path)?;
     eprintln!("ptx-emulator: CUDA tests run on the emulator ({})", path.display());

@@ -35,7 +35,8 @@ fn folders() -> Vec<PathBuf> {
 fn newest_in(folder: &Path) -> Option<PathBuf> {
     let entries = std::fs::read_dir(folder).ok()?;
     let libraries = entries.flatten().map(|entry| entry.path()).filter(|path| is_library(path));
-    libraries.max_by_key(|path| path.metadata().and_then(|data| data.modified()).unwrap_or(SystemTime::UNIX_EPOCH))
+    libraries
+        .max_by_key(|path| path.metadata().and_then(|data| data.modified()).unwrap_or(SystemTime::UNIX_EPOCH))
 }
 
 fn is_library(path: &Path) -> bool {

@@ -9,7 +9,8 @@ type GetCount = unsafe extern "C" fn(*mut c_int) -> c_int;
 /// The number of devices of the machine's own driver (at least 1), or why there is none.
 pub(crate) fn device_count() -> Result<i32, String> {
     // SAFETY: loading the CUDA driver runs its initialisers, which is what every CUDA program does.
-    let library = unsafe { Library::open(Some("libcuda.so.1"), RTLD_NOW | RTLD_LOCAL) }.map_err(|_| "libcuda.so.1 is not installed".to_owned())?;
+    let library = unsafe { Library::open(Some("libcuda.so.1"), RTLD_NOW | RTLD_LOCAL) }
+        .map_err(|_| "libcuda.so.1 is not installed".to_owned())?;
     let mut count = 0;
     // SAFETY: the two symbols have these types in every CUDA driver; `count` outlives the calls.
     let status = unsafe {

@@ -49,7 +49,7 @@ pub(crate) fn value(number: u32, config: &Config) -> Outcome<i32> {
         99 => 1, // HOST_REGISTER_SUPPORTED
         106 => limits.blocks_per_multiprocessor,
         111 => limits.shared_reserved,
-        1..END => 0,
+        other if other > 0 && other < END => 0,
         _ => return Err(Code::INVALID_VALUE),
     };
     Ok(i32::try_from(value).unwrap_or(i32::MAX))

@@ -4,13 +4,17 @@ use super::boundary::{Handle, Host, In, driver_api};
 use super::code::{Code, Outcome};
 use super::context::current;
 use super::graph::refuse_synchronous;
+use super::queue;
 use super::stream;
+use super::table::lock;
 use super::work::{Work, enqueue};
 
 /// Synchronous: on the legacy default stream, done when the call returns.
 fn now(work: Work) -> Outcome {
     let context = current()?;
     refuse_synchronous(&context)?;
+    queue::finish_blocking(&context)?;
+    let _turn = lock(&context.engine);
     work.run(&context)
 }
 
@@ -19,7 +23,7 @@ fn on(stream: Handle, work: Work) -> Outcome {
 }
 
 fn fill(to: u64, value: u32, width: u8, count: usize) -> Outcome<Work> {
-    if to % u64::from(width) != 0 {
+    if !to.is_multiple_of(u64::from(width)) {
         return Err(Code::INVALID_VALUE);
     }
     Ok(Work::Fill { to, value, width, count: count as u64 })

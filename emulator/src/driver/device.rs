@@ -12,11 +12,19 @@ use std::ffi::c_char;
 
 /// The name that `cuDeviceGetName` gives: nobody should take a test run for a run on a GPU.
 pub(crate) const NAME: &str = "PTX emulator";
+const PCI_BUS_ID: &str = "0000:00:00.0";
 const UUID: [u8; 16] = *b"ptx-emulator-000";
 
 fn device(ordinal: i32) -> Outcome<Config> {
     let driver = ready()?;
     if ordinal == 0 { Ok(driver.config()) } else { Err(Code::INVALID_DEVICE) }
+}
+
+/// Writes `text` into the caller's buffer, cut to fit.
+fn name(buffer: Host, capacity: i32, text: &str) -> Outcome {
+    let capacity =
+        usize::try_from(capacity).ok().filter(|capacity| *capacity > 0).ok_or(Code::INVALID_VALUE)?;
+    fill_text(buffer, capacity, text.as_bytes()).map(drop)
 }
 
 /// `CUdevprop`, which old code asks for.
@@ -72,8 +80,7 @@ driver_api! {
 
     fn cuDeviceGetName(buffer: Host, capacity: i32, ordinal: i32) {
         device(ordinal)?;
-        let capacity = usize::try_from(capacity).map_err(|_| Code::INVALID_VALUE)?;
-        fill_text(buffer, capacity, NAME.as_bytes()).map(drop)
+        name(buffer, capacity, NAME)
     }
 
     fn cuDeviceGetUuid(out: Out<[u8; 16]>, ordinal: i32) {
@@ -88,13 +95,12 @@ driver_api! {
 
     fn cuDeviceGetPCIBusId(buffer: Host, capacity: i32, ordinal: i32) {
         device(ordinal)?;
-        let capacity = usize::try_from(capacity).map_err(|_| Code::INVALID_VALUE)?;
-        fill_text(buffer, capacity, b"0000:00:00.0").map(drop)
+        name(buffer, capacity, PCI_BUS_ID)
     }
 
     fn cuDeviceGetByPCIBusId(out: Out<i32>, text: Text) {
         ready()?;
-        if text.bytes()? == b"0000:00:00.0" { out.set(0) } else { Err(Code::INVALID_DEVICE) }
+        if text.bytes()? == PCI_BUS_ID.as_bytes() { out.set(0) } else { Err(Code::INVALID_DEVICE) }
     }
 
     fn cuDeviceTotalMem_v2(out: Out<usize>, ordinal: i32) {

@@ -20,6 +20,7 @@ not_supported! {
     cuDeviceGetMemPool cuDeviceSetMemPool cuMemPoolCreate cuMemPoolDestroy cuMemPoolTrimTo
     cuMemPoolGetAttribute cuMemPoolSetAttribute cuMemAllocFromPoolAsync cuCtxEnablePeerAccess cuCtxDisablePeerAccess cuMemcpyPeer
     cuImportExternalMemory cuDestroyExternalMemory cuExternalMemoryGetMappedBuffer
+    cuMemAllocPitch // the form with 32-bit addresses
     // arrays, textures, surfaces
     cuArrayCreate_v2 cuArrayDestroy cuArray3DCreate_v2 cuArray3DGetDescriptor_v2 cuMemcpyAtoH_v2 cuMemcpyHtoA_v2 cuMemcpyAtoD_v2 cuMemcpyDtoA_v2
     cuTexObjectCreate cuTexObjectDestroy cuTexObjectGetResourceDesc cuTexObjectGetResourceViewDesc

@@ -276,6 +276,13 @@ impl<'a> Machine<'a> {
             Space::Local => "local memory of the thread",
             _ => "parameters of the kernel",
         };
+        if window_of(at[lane]).is_some() || self.launch.view.find(at[lane]).is_some() {
+            let message = format!(
+                "{len} bytes at {:#x}, a generic address, by an instruction for the {name}: convert it with cvta.to",
+                at[lane]
+            );
+            return Err(Fault::new(FaultKind::InvalidAddressSpace, lane, message).address(at[lane]));
+        }
         let over = at[lane].wrapping_add(len).wrapping_sub(size);
         let message = format!(
             "{len} bytes at offset {:#x} of the {size} bytes of {name}: {over} bytes beyond the end",
@@ -318,6 +325,12 @@ impl<'a> Machine<'a> {
     #[cold]
     fn outside(&self, lane: usize, address: u64, len: u64) -> Box<Fault> {
         let view = self.launch.view;
+        if let Some(space) = window_of(address) {
+            let message = format!(
+                "{len} bytes at {address:#x}, an address of {space} memory, by an instruction for global memory"
+            );
+            return Fault::new(FaultKind::InvalidAddressSpace, lane, message).address(address);
+        }
         if let Some((base, bytes)) = view.freed(address) {
             let message = format!(
                 "{len} bytes at {address:#x}, in an allocation of {bytes} bytes at {base:#x} that was freed"
@@ -356,6 +369,12 @@ fn misaligned(lane: usize, address: u64, len: u64) -> Box<Fault> {
 #[inline(always)]
 fn total(a: &Access) -> u64 {
     u64::from(a.bytes) * u64::from(a.count)
+}
+
+/// The space in whose window a generic address lies; none for global memory.
+fn window_of(address: u64) -> Option<&'static str> {
+    let spaces = [(window::SHARED, "shared"), (window::LOCAL, "local"), (window::PARAM, "parameter")];
+    spaces.into_iter().find(|(base, _)| address.wrapping_sub(*base) < window::BYTES).map(|(_, name)| name)
 }
 
 /// The lanes of `mask` by the space that their generic address lies in: shared, local, param, global.
