@@ -112,7 +112,9 @@ fn twins_are_clean() {
 
 #[test]
 fn checks_can_be_switched_off() {
-    for name in ["barrier", "reuse", "unwritten_global", "block_race", "half_block", "shuffle_source", "bounds"] {
+    for name in
+        ["barrier", "reuse", "unwritten_global", "block_race", "half_block", "shuffle_source", "bounds"]
+    {
         let case = CASES.iter().find(|case| case.name == name).unwrap();
         if let Err(report) = run(case, "bad", 1, Checks::NONE) {
             panic!("{name}: {report}");

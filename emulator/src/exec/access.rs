@@ -39,6 +39,7 @@ impl<'a> Machine<'a> {
     }
 
     /// Executes `ld`.
+    #[inline(always)]
     pub(crate) fn load(&mut self, w: &mut Warp, a: &Access, mask: u32) -> Outcome<()> {
         let at = addresses(&w.regs, &a.address);
         match a.space {
@@ -66,6 +67,7 @@ impl<'a> Machine<'a> {
     }
 
     /// Executes `st`.
+    #[inline(always)]
     pub(crate) fn store(&mut self, w: &mut Warp, a: &Access, mask: u32) -> Outcome<()> {
         let at = addresses(&w.regs, &a.address);
         match a.space {
@@ -95,7 +97,8 @@ impl<'a> Machine<'a> {
             .address(at[lane])
     }
 
-    pub(super) fn load_shared(&mut self, w: &mut Warp, a: &Access, mask: u32, at: &Addresses) -> Outcome<()> {
+    #[inline(always)]
+    fn load_shared(&mut self, w: &mut Warp, a: &Access, mask: u32, at: &Addresses) -> Outcome<()> {
         let len = total(a);
         let size = u64::from(self.shared.bytes());
         let good = mask & self.in_window(Space::Shared, mask, at, size, len)?;
@@ -111,6 +114,7 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
+    #[inline(always)]
     fn store_shared(&mut self, w: &mut Warp, a: &Access, mask: u32, at: &Addresses) -> Outcome<()> {
         let len = total(a);
         let size = u64::from(self.shared.bytes());
@@ -165,6 +169,7 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
+    #[inline(always)]
     fn load_global(&mut self, w: &mut Warp, a: &Access, mask: u32, at: &Addresses) -> Outcome<()> {
         let len = total(a);
         let mut rest = mask;
@@ -190,6 +195,7 @@ impl<'a> Machine<'a> {
     }
 
     /// A fault if any byte of an allocation that is read was never written.
+    #[inline(always)]
     pub(crate) fn check_global_written(
         &self,
         allocation: &Allocation,
@@ -197,6 +203,9 @@ impl<'a> Machine<'a> {
         at: &Addresses,
         len: u64,
     ) -> Outcome<()> {
+        if allocation.init.whole() {
+            return Ok(());
+        }
         match lanes(mask).find(|lane| !allocation.init.has(at[*lane], len as u32)) {
             None => Ok(()),
             Some(lane) => {
@@ -209,6 +218,7 @@ impl<'a> Machine<'a> {
         }
     }
 
+    #[inline(always)]
     fn store_global(&mut self, w: &mut Warp, a: &Access, mask: u32, at: &Addresses) -> Outcome<()> {
         let len = total(a);
         let mut rest = mask;
@@ -224,7 +234,7 @@ impl<'a> Machine<'a> {
                 })?;
             }
             self.order_global(w, a.strength, part, at, [false, true]);
-            for lane in lanes(part) {
+            for lane in lanes(if allocation.init.whole() { 0 } else { part }) {
                 allocation.init.set(offsets[lane], len as u32);
             }
             scatter(&w.regs, a, part, &offsets, |_, at, len, value| allocation.store(at, len, value));
@@ -233,6 +243,7 @@ impl<'a> Machine<'a> {
     }
 
     /// The lanes of `mask` that lie inside a window of `size` bytes; a fault for others, unless bounds are not checked.
+    #[inline(always)]
     pub(crate) fn in_window(
         &self,
         space: Space,
@@ -245,12 +256,25 @@ impl<'a> Machine<'a> {
         if mask & !good == 0 {
             return Ok(good);
         }
-        let lane = (mask & !good).trailing_zeros() as usize;
+        self.out_of_window(space, mask & !good, at, size, len).map_or(Ok(good), Err)
+    }
+
+    /// What is wrong with an access outside a window; nothing if bounds are not checked.
+    #[cold]
+    fn out_of_window(
+        &self,
+        space: Space,
+        bad: u32,
+        at: &Addresses,
+        size: u64,
+        len: u64,
+    ) -> Option<Box<Fault>> {
+        let lane = bad.trailing_zeros() as usize;
         if at[lane] & (len - 1) != 0 && at[lane] < size {
-            return Err(misaligned(lane, at[lane], len));
+            return Some(misaligned(lane, at[lane], len));
         }
         if !self.checks().bounds {
-            return Ok(good);
+            return None;
         }
         let name = match space {
             Space::Shared => "shared memory of the block",
@@ -269,11 +293,12 @@ impl<'a> Machine<'a> {
             "{len} bytes at offset {:#x} of the {size} bytes of {name}: {over} bytes beyond the end",
             at[lane]
         );
-        Err(Fault::new(FaultKind::OutOfBounds, lane, message).address(at[lane]))
+        Some(Fault::new(FaultKind::OutOfBounds, lane, message).address(at[lane]))
     }
 
     /// The allocation of the first lane of `mask`, and the lanes whose access lies in it. None if it lies nowhere and
     /// bounds are not checked.
+    #[inline(always)]
     pub(crate) fn allocation(
         &mut self,
         mask: u32,
@@ -302,6 +327,7 @@ impl<'a> Machine<'a> {
     }
 
     /// What an address outside all allocations is nearest to.
+    #[cold]
     fn outside(&self, lane: usize, address: u64, len: u64) -> Box<Fault> {
         let view = self.launch.view;
         if let Some(space) = window_of(address) {
@@ -338,6 +364,7 @@ impl<'a> Machine<'a> {
     }
 
     /// A fault if any byte of shared memory that is read was not written, or is still on its way.
+    #[inline(always)]
     pub(crate) fn check_shared_ready(&self, mask: u32, at: &Addresses, len: u64) -> Outcome<()> {
         for lane in lanes(mask) {
             match self.shared.unready(at[lane] as u32, len as u32) {
@@ -355,6 +382,7 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
+    #[cold]
     fn not_waited(&self, lane: usize, at: u64, what: &str) -> Box<Fault> {
         let message = format!(
             "shared memory at offset {at:#x} is {what} while an asynchronous copy into it is pending; \
@@ -364,6 +392,7 @@ impl<'a> Machine<'a> {
     }
 }
 
+#[cold]
 fn misaligned(lane: usize, address: u64, len: u64) -> Box<Fault> {
     let message = format!("an access of {len} bytes at {address:#x}, which is no multiple of {len}");
     Fault::new(FaultKind::Misaligned, lane, message).address(address)

@@ -1,6 +1,7 @@
 //! The state of the block that runs, apart from its warps, and the loop that runs one warp.
 use super::barrier::Barriers;
 use super::fault::{Fault, Outcome};
+use super::forms;
 use super::op::{Clock, Guard, Op};
 use super::program::LaunchConfig;
 use super::regs::{lanes, put};
@@ -86,6 +87,22 @@ impl<'a> Machine<'a> {
 
     /// Runs a warp for at most `budget` instructions.
     pub(crate) fn run(&mut self, w: &mut Warp, budget: u32) -> Outcome<Pause> {
+        #[cfg(target_arch = "x86_64")]
+        if forms::has_vectors() {
+            // SAFETY: this CPU has the features that the function is built for.
+            return unsafe { self.run_with_vectors(w, budget) };
+        }
+        self.run_loop(w, budget)
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2,fma,f16c,bmi1,bmi2,lzcnt,popcnt")]
+    fn run_with_vectors(&mut self, w: &mut Warp, budget: u32) -> Outcome<Pause> {
+        self.run_loop(w, budget)
+    }
+
+    #[inline(always)]
+    fn run_loop(&mut self, w: &mut Warp, budget: u32) -> Outcome<Pause> {
         let code = self.launch.code;
         for done in 0..budget {
             if w.pc >= w.rejoin || w.active == 0 {
@@ -140,6 +157,7 @@ impl<'a> Machine<'a> {
     }
 
     /// Instructions other than arithmetic, branches, loads and stores.
+    #[inline(never)]
     fn rare(&mut self, w: &mut Warp, op: &Op, mask: u32) -> Outcome<Option<Pause>> {
         let first = mask.trailing_zeros() as usize;
         match op {

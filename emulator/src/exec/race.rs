@@ -68,6 +68,7 @@ impl Machine<'_> {
     }
 
     /// Checks accesses to global memory; `at` counts from the start of the allocation.
+    #[inline(always)]
     pub(crate) fn race_global(
         &mut self,
         w: &Warp,
@@ -101,6 +102,7 @@ impl Machine<'_> {
         }
     }
 
+    #[cold]
     fn raced(
         &self,
         w: &Warp,
@@ -144,6 +146,7 @@ impl Machine<'_> {
     }
 
     /// What a strong access does to the order of threads.
+    #[inline(always)]
     pub(crate) fn order_global(
         &mut self,
         w: &Warp,
@@ -152,10 +155,13 @@ impl Machine<'_> {
         at: &Addresses,
         both: [bool; 2],
     ) {
-        self.order(w, strength, mask, at, both, true);
+        if strength != Strength::Weak {
+            self.order(w, strength, mask, at, both, true);
+        }
     }
 
     /// The same in shared memory.
+    #[inline(always)]
     pub(crate) fn order_shared(
         &mut self,
         w: &Warp,
@@ -164,7 +170,9 @@ impl Machine<'_> {
         at: &Addresses,
         both: [bool; 2],
     ) {
-        self.order(w, strength, mask, at, both, false);
+        if strength != Strength::Weak {
+            self.order(w, strength, mask, at, both, false);
+        }
     }
 
     fn order(
@@ -176,7 +184,7 @@ impl Machine<'_> {
         both: [bool; 2],
         global: bool,
     ) {
-        if strength == Strength::Weak || !self.checks().race {
+        if !self.checks().race {
             return;
         }
         let [reads, writes] = both;

@@ -69,6 +69,12 @@ impl SharedMemory {
     /// What is wrong with reading the `len <= 16` bytes at `at`, if anything.
     #[inline(always)]
     pub(crate) fn unready(&self, at: u32, len: u32) -> Option<Unready> {
+        let first = (at >> 2) as usize;
+        let words = self.state.get(first..first + (len as usize).div_ceil(4)).unwrap_or_default();
+        if words.iter().all(|state| *state == WRITTEN) { None } else { self.unready_bytes(at, len) }
+    }
+
+    fn unready_bytes(&self, at: u32, len: u32) -> Option<Unready> {
         let mut next = at;
         let end = at + len;
         while next < end {
@@ -87,7 +93,14 @@ impl SharedMemory {
     }
 
     /// Whether an asynchronous copy will still write one of these bytes.
+    #[inline(always)]
     pub(crate) fn pending(&self, at: u32, len: u32) -> bool {
+        let first = (at >> 2) as usize;
+        let words = self.state.get(first..first + (len as usize).div_ceil(4)).unwrap_or_default();
+        words.iter().any(|state| state & PENDING != 0) && self.pending_bytes(at, len)
+    }
+
+    fn pending_bytes(&self, at: u32, len: u32) -> bool {
         (at..at + len).any(|byte| {
             self.state.get((byte >> 2) as usize).is_some_and(|state| state & (nibble(byte, 1) << 4) != 0)
         })

@@ -3,7 +3,7 @@ use super::Form;
 use super::macros::{lanewise, rare};
 use crate::exec::scalar::Rounding;
 use crate::exec::scalar::convert::{Conversion, f32_to_s32, f32_to_u32, pack_f32, round_f32};
-use crate::exec::scalar::float32::canonical;
+use crate::exec::scalar::float32::{canonical, saturate};
 use crate::exec::scalar::half::{Half, bf16_to_f32, f16_to_f32, f32_to_bf16, f32_to_f16};
 use crate::ptx::ast::ScalarType;
 
@@ -143,7 +143,12 @@ macro_rules! fast_words {
 macro_rules! from_integers {
     ($($S:ident:$s:ident $sn:literal),*) => {
         &[$(
-            from_integers!(@ ".rn", Nearest, $S:$s $sn),
+            [
+                general!(".rn", F16:u16 "f16" <- $S:$s $sn, {}),
+                // Rust's conversion rounds to nearest, ties to even.
+                lanewise!(concat!("cvt.rn.f32.", $sn), F32:f32, [$S:$s], |a| a as f32),
+                lanewise!(concat!("cvt.rn.f64.", $sn), F64:f64, [$S:$s], |a| a as f64),
+            ],
             from_integers!(@ ".rz", Zero, $S:$s $sn),
             from_integers!(@ ".rm", Down, $S:$s $sn),
             from_integers!(@ ".rp", Up, $S:$s $sn),
@@ -214,7 +219,7 @@ static FORMS: &[&[Form]] = &[
         general!(".rn.relu", F16:u16 "f16" <- F32:f32 "f32", { relu: true }),
         general!(".rn.relu", Bf16:u16 "bf16" <- F32:f32 "f32", { relu: true }),
         general!(".rn.sat", F16:u16 "f16" <- F32:f32 "f32", { sat: true }),
-        general!(".sat", F32:f32 "f32" <- F32:f32 "f32", { sat: true }),
+        lanewise!("cvt.sat.f32.f32", F32:f32, [F32:f32], |a| saturate(a)),
         general!(".ftz.sat", F32:f32 "f32" <- F32:f32 "f32", { sat: true, ftz: true }),
         general!(".ftz", F32:f32 "f32" <- F32:f32 "f32", { ftz: true }),
         general!("", F32:f32 "f32" <- F32:f32 "f32", {}),

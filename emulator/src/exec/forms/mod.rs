@@ -48,6 +48,11 @@ impl Form {
     }
 }
 
+/// Whether this CPU runs the fast variants.
+pub(crate) fn has_vectors() -> bool {
+    *FAST
+}
+
 static FAST: LazyLock<bool> = LazyLock::new(|| {
     #[cfg(target_arch = "x86_64")]
     {

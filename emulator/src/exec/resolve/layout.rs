@@ -50,7 +50,10 @@ pub(crate) fn place(module: &Module, memory: &DeviceMemory) -> Result<Globals, L
             Space::Global | Space::Const => place_global(variable, memory, &mut globals)?,
             Space::Shared => globals.shared.push(variable.clone()),
             _ => {
-                return Err(refuse_variable(variable, "a module variable must be .global, .const or .shared"));
+                return Err(refuse_variable(
+                    variable,
+                    "a module variable must be .global, .const or .shared",
+                ));
             }
         }
     }

@@ -58,17 +58,50 @@ pub(crate) struct Conflict {
 }
 
 impl Cell {
-    /// The common case, done at once: a weak read of a word whose last write is ordered before, by lanes of the warp
-    /// that alone read it since. False if more has to be looked at.
+    /// The common weak reads, done at once: the last write is ordered before, and so are the earlier reads, or they
+    /// carry the same stamp. False if more has to be looked at.
     #[inline(always)]
-    pub(crate) fn read_again(&mut self, me: &Me<'_>, lanes: u32, bytes: u8) -> bool {
+    pub(crate) fn read_at_once(&mut self, me: &Me<'_>, lanes: u32, bytes: u8) -> bool {
+        let clock = me.clock;
         let written_before =
-            self.write_time == 0 || (self.write_block == me.block && self.write_time <= me.clock.floor);
-        let same = self.read_block == me.block && self.read_time == me.clock.time && self.read_bytes == bytes;
-        let alone = self.read_warps == me.bit && self.read_sub == me.clock.sub;
-        let among = self.read_warps & me.bit != 0 && self.read_warps != me.bit;
-        if written_before && same && (alone || among) {
+            self.write_time == 0 || (self.write_block == me.block && self.write_time <= clock.floor);
+        let alike = self.write_bytes & 0xf == bytes || self.write_time == 0;
+        if !written_before || !alike || self.read_block != me.block {
+            return false;
+        }
+        if self.read_time == clock.time && self.read_bytes == bytes {
+            if self.read_warps != me.bit {
+                self.read_warps |= me.bit;
+                return true;
+            }
             self.read_lanes |= lanes;
+            return self.read_sub == clock.sub;
+        }
+        if self.read_time <= clock.floor {
+            self.read_time = clock.time;
+            self.read_warps = me.bit;
+            self.read_lanes = lanes;
+            self.read_sub = clock.sub;
+            self.read_bytes = bytes;
+            return true;
+        }
+        false
+    }
+
+    /// The common weak writes, done at once: all earlier accesses are ordered before.
+    #[inline(always)]
+    pub(crate) fn write_at_once(&mut self, me: &Me<'_>, lanes: u32, bytes: u8) -> bool {
+        let clock = me.clock;
+        let own = self.write_block == me.block && self.read_block == me.block;
+        let past = self.write_time <= clock.floor && self.read_time <= clock.floor;
+        let alike =
+            self.write_bytes & 0xf == bytes && (self.read_bytes & 0xf == bytes || self.read_time == 0);
+        if own && past && alike {
+            self.write_time = clock.time;
+            self.write_thread = (me.warp * 32 + lanes.trailing_zeros()) as u16;
+            self.write_sub = clock.sub;
+            self.write_bytes = bytes;
+            self.read_time = 0;
             return true;
         }
         false
@@ -77,10 +110,12 @@ impl Cell {
     /// Forgets what an earlier block did, if blocks have a memory each.
     pub(crate) fn forget_others(&mut self, block: u32) {
         if self.write_block != block {
+            self.write_block = block;
             self.write_time = 0;
             self.write_bytes = 0;
         }
         if self.read_block != block {
+            self.read_block = block;
             self.read_time = 0;
             self.read_bytes = 0;
             self.read_warps = 0;
@@ -237,6 +272,7 @@ impl Cell {
             write_thread: if unordered { MANY_THREADS } else { thread },
             write_sub: me.clock.sub,
             write_bytes: touch.bytes | if touch.strong { STRONG } else { 0 },
+            read_block: me.block,
             ..Cell::default()
         };
     }

@@ -52,12 +52,14 @@ impl<const ONE_BLOCK: bool> Shadow<ONE_BLOCK> {
     #[inline(always)]
     pub(crate) fn touch(&mut self, word: u32, touch: &Touch, me: &Me<'_>) -> Option<Conflict> {
         let cell = self.cells.get_mut(word as usize)?;
-        if touch.kind == Kind::Read
-            && !touch.strong
-            && self.split.is_empty()
-            && cell.read_again(me, touch.lanes, touch.bytes)
-        {
-            return None;
+        if !touch.strong && self.split.is_empty() && self.times.is_empty() {
+            let done = match touch.kind {
+                Kind::Read => cell.read_at_once(me, touch.lanes, touch.bytes),
+                Kind::Write => cell.write_at_once(me, touch.lanes, touch.bytes),
+            };
+            if done {
+                return None;
+            }
         }
         self.touch_slowly(word, touch, me)
     }
