@@ -286,7 +286,7 @@ impl<'a> Machine<'a> {
                 "{len} bytes at {:#x}, a generic address, by an instruction for the {name}: convert it with cvta.to",
                 at[lane]
             );
-            return Err(Fault::new(FaultKind::InvalidAddressSpace, lane, message).address(at[lane]));
+            return Some(Fault::new(FaultKind::InvalidAddressSpace, lane, message).address(at[lane]));
         }
         let over = at[lane].wrapping_add(len).wrapping_sub(size);
         let message = format!(
