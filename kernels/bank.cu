@@ -6,17 +6,19 @@
 constexpr int WARPS = 8; // items of a block, one warp each
 constexpr int BLOCK = WARPS * WARP;
 
-// Item k of the push goes to slot (head + k) mod capacity. Of a push above the capacity only the newest stay; the
-// others return, so no slot is written twice.
+// The items that stay go to the slots from `head` on, in their order. Of a push above the capacity only the newest
+// stay, so no slot is written twice.
 template <typename T>
 __device__ __forceinline__ void bank_push(const BankPushArguments& a) {
     const int lane = threadIdx.x % WARP;
-    const u64 item = static_cast<u64>(blockIdx.x) * WARPS + threadIdx.x / WARP;
-    if (item >= a.count || item + a.capacity < a.count) {
+    const u64 kept = a.count < a.capacity ? a.count : a.capacity;
+    const u64 index = static_cast<u64>(blockIdx.x) * WARPS + threadIdx.x / WARP;
+    if (index >= kept) {
         return;
     }
+    const u64 item = a.count - kept + index;
     const BankState state = *a.state;
-    const u64 slot = (state.head + item) % a.capacity;
+    const u64 slot = (state.head + index) % a.capacity;
     const T* source = static_cast<const T*>(a.embeddings) + item * a.dim;
     T* target = static_cast<T*>(a.ring) + slot * a.dim;
 #pragma unroll 1
@@ -36,12 +38,13 @@ __device__ __forceinline__ void bank_push(const BankPushArguments& a) {
 }
 
 // Moves the counters on. A launch of its own: every block of the push reads the old ones.
-extern "C" __global__ void bank_advance(BankState* state, u64 capacity, u64 count) {
-    const BankState old = *state;
-    const u64 length = old.length + count;
-    state->head = (old.head + count) % capacity;
-    state->length = length < capacity ? length : capacity;
-    state->step = old.step + 1;
+extern "C" __global__ void bank_advance(const BankPushArguments a) {
+    const u64 kept = a.count < a.capacity ? a.count : a.capacity;
+    const BankState old = *a.state;
+    const u64 length = old.length + kept;
+    a.state->head = (old.head + kept) % a.capacity;
+    a.state->length = length < a.capacity ? length : a.capacity;
+    a.state->step = old.step + 1;
 }
 
 #define BANK_KERNEL(suffix, T)                                                                                       \

@@ -59,6 +59,9 @@ extern "C" __global__ void __launch_bounds__(BLOCK) merge_partials(const MergeAr
         // A logit of +inf makes the sum NaN (inf - inf), but the log-sum-exp is +inf.
         const float lse = sum == 0.0f ? -infinity() : reference + logf(sum);
         a.lse[row] = maximum == infinity() ? maximum : lse;
+        a.row_maximum[row] = maximum;
+        // So that the second sweep gives NaN to the columns at +inf, and 0 to the others.
+        a.row_sum[row] = maximum == infinity() ? 1.0f : sum;
     }
     if (a.output == nullptr) {
         return;
@@ -177,7 +180,7 @@ __device__ __forceinline__ void row_gradients(const RowGradientsArguments& a) {
         term = warp_sum(term);
     }
     if (lane == 0) {
-        a.coefficient[row] = negative;
+        a.coefficient[row] = negative == 0.0f ? 0.0f : negative / a.sum[row];
         a.positive_coefficient[row] = positive;
         a.temperature_term[row] = term;
     }

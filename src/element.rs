@@ -1,5 +1,6 @@
 //! The embedding types: f32, f16 and bf16 in storage, f32 in every accumulator.
 
+use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 
 /// The storage type of an embedding or gradient buffer.
@@ -59,6 +60,9 @@ pub trait Element:
 
     /// Rounds to nearest, ties to even.
     fn from_f32(value: f32) -> Self;
+
+    /// Widens `source` into `target`, as far as the shorter of the two reaches.
+    fn widen(source: &[Self], target: &mut [f32]);
 }
 
 impl Element for f32 {
@@ -72,6 +76,10 @@ impl Element for f32 {
     #[inline(always)]
     fn from_f32(value: f32) -> Self {
         value
+    }
+
+    fn widen(source: &[Self], target: &mut [f32]) {
+        target.iter_mut().zip(source).for_each(|(t, s)| *t = *s);
     }
 }
 
@@ -87,6 +95,11 @@ impl Element for f16 {
     fn from_f32(value: f32) -> Self {
         f16::from_f32(value)
     }
+
+    fn widen(source: &[Self], target: &mut [f32]) {
+        let len = source.len().min(target.len());
+        source[..len].convert_to_f32_slice(&mut target[..len]);
+    }
 }
 
 impl Element for bf16 {
@@ -100,5 +113,10 @@ impl Element for bf16 {
     #[inline(always)]
     fn from_f32(value: f32) -> Self {
         bf16::from_f32(value)
+    }
+
+    fn widen(source: &[Self], target: &mut [f32]) {
+        let len = source.len().min(target.len());
+        source[..len].convert_to_f32_slice(&mut target[..len]);
     }
 }

@@ -138,6 +138,13 @@ pub enum Error {
         max: u128,
     },
 
+    /// The system has no memory for a buffer.
+    #[error("no memory for {bytes} bytes: use a smaller batch, fewer negatives or a smaller bank")]
+    OutOfMemory {
+        /// Bytes asked for.
+        bytes: u128,
+    },
+
     /// A memory bank with no capacity.
     #[error("a memory bank needs a capacity of at least 1")]
     BankCapacity,
@@ -180,6 +187,10 @@ pub enum Error {
         why: String,
     },
 
+    /// A snapshot does not fit the bank that should be restored from it.
+    #[error("the snapshot does not fit this bank: {0}; build the bank as the one that was saved")]
+    Snapshot(String),
+
     /// The stored dtype differs from the one asked for.
     #[error("expected {expected} embeddings, found {found}; convert them, or use the other type")]
     DtypeMismatch {
@@ -188,4 +199,91 @@ pub enum Error {
         /// Type found.
         found: Dtype,
     },
+
+    /// No CUDA driver library could be opened.
+    #[error("no CUDA driver: {0}; install the NVIDIA driver, or use the CPU backend")]
+    NoDriver(String),
+
+    /// The CUDA device asked for is not there.
+    #[error("there is no CUDA device {ordinal}: this machine shows {count}, counted from 0")]
+    NoDevice {
+        /// The ordinal asked for.
+        ordinal: usize,
+        /// Devices that the driver shows.
+        count: usize,
+    },
+
+    /// The driver cannot take the kernels of this build.
+    #[error("the CUDA driver refuses the kernels of {module}: {reason}")]
+    Ptx {
+        /// Which file of kernels.
+        module: &'static str,
+        /// Why, and what to do.
+        reason: String,
+    },
+
+    /// The device has too little free memory.
+    #[error(
+        "out of device memory: {bytes} bytes asked for {what}, {free} free; use a smaller batch or a smaller \
+         bank, or free other memory"
+    )]
+    OutOfDeviceMemory {
+        /// What the memory was for.
+        what: &'static str,
+        /// Bytes asked for.
+        bytes: usize,
+        /// Bytes that the driver said were free.
+        free: usize,
+    },
+
+    /// A raw device pointer is null, or not a multiple of its element's size.
+    #[error("{address:#x} cannot be a pointer to {len} elements: it must be a non-null multiple of {align}")]
+    Misaligned {
+        /// The pointer.
+        address: u64,
+        /// Elements that it should point to.
+        len: usize,
+        /// What it must be a multiple of.
+        align: usize,
+    },
+
+    /// A buffer or a bank belongs elsewhere than the loss that should use it.
+    #[error("{what} lives on another {place} than the loss: create both from the same Device")]
+    Elsewhere {
+        /// Which buffer.
+        what: &'static str,
+        /// `device` or `stream`.
+        place: &'static str,
+    },
+
+    /// Memory would have to be allocated, or kernels loaded, while a graph is being captured.
+    #[error(
+        "{what} cannot be done while a CUDA graph is captured: call reserve, or one step, before capturing"
+    )]
+    Capturing {
+        /// What was needed.
+        what: &'static str,
+    },
+
+    /// A kernel could not be launched.
+    #[error("kernel {kernel} could not be launched: {code}")]
+    Launch {
+        /// The kernel's symbol.
+        kernel: &'static str,
+        /// The driver's error code.
+        code: String,
+    },
+
+    /// The driver reported an error. An earlier launch may be the cause: launches are asynchronous.
+    #[error("{what} failed: {code}")]
+    Driver {
+        /// What was asked of the driver.
+        what: &'static str,
+        /// The driver's error code.
+        code: String,
+    },
+
+    /// A gradient was read from a call that computes none.
+    #[error("this call computed no gradient of the temperature: read it after step or backward")]
+    NoTemperatureGradient,
 }

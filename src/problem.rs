@@ -159,8 +159,8 @@ impl Problem {
     }
 }
 
-fn row_count(what: &'static str, len: usize, dim: usize) -> Result<usize> {
-    if len % dim != 0 {
+pub(crate) fn row_count(what: &'static str, len: usize, dim: usize) -> Result<usize> {
+    if !len.is_multiple_of(dim) {
         return Err(Error::NotRows { what, len, dim });
     }
     Ok(len / dim)

@@ -1,24 +1,74 @@
 //! The loss object: its workspace and its entry points.
 
+use super::backward::ColumnSweep;
+use super::columns::Columns;
+use super::forward::RowSweep;
+use super::tiles::{RowPartition, lanes};
+use super::workspace::Workspace;
 use crate::cpu::{Batch, Gradients, View};
-use crate::{Element, LossConfig, Problem, Result};
+use crate::problem::check_length;
+use crate::{Element, Error, LossConfig, Problem, Reduction, Result};
 
 /// In-batch sampled softmax on the CPU.
+///
+/// ```
+/// use inbatch::{LossConfig, cpu};
+/// let (users, items) = ([0.6_f32, 0.8, 1.0, 0.0], [0.8_f32, 0.6, 0.0, 1.0]);
+/// let mut loss = cpu::InBatchLoss::new(LossConfig::new(0.1)?)?;
+/// let batch = cpu::Batch::new(&users, &items, 2);
+/// let (mut d_users, mut d_items) = ([0.0_f32; 4], [0.0_f32; 4]);
+/// let step = loss.step(&batch, &mut cpu::Gradients::new(&mut d_users, &mut d_items))?;
+/// assert!(step.loss()? > 0.0);
+/// # Ok::<(), inbatch::Error>(())
+/// ```
+///
+/// Threads come from rayon's current pool; results are bitwise the same whatever their number. Matrix
+/// products and exponentials use the widest vectors that the CPU has, so another kind of CPU may differ in
+/// the last bits.
 #[derive(Debug)]
 pub struct InBatchLoss {
     config: LossConfig,
+    workspace: Workspace,
+    /// The last call's problem; its rows are what [`Output`] shows.
+    problem: Option<Problem>,
+    loss: Option<f32>,
+    d_inverse_temperature: Option<f32>,
+    /// What `backward` may build upon.
+    saved: Saved,
+}
+
+/// What the last call kept for a backward.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Saved {
+    Nothing,
+    Forward {
+        /// 1/B, 1/sum w or 1.
+        reduction: f64,
+        /// The partition's column tiles: the bank may change before the backward.
+        column_tiles: usize,
+    },
 }
 
 /// What a call left in the loss object's workspace.
 #[derive(Debug)]
 pub struct Output<'a> {
-    loss: &'a InBatchLoss,
+    of: &'a InBatchLoss,
 }
 
 impl InBatchLoss {
     /// A loss object; its workspace grows at the first call, or by [`InBatchLoss::reserve`].
+    ///
+    /// # Errors
+    /// None today; the signature is that of every backend.
     pub fn new(config: LossConfig) -> Result<Self> {
-        Ok(Self { config })
+        Ok(Self {
+            config,
+            workspace: Workspace::default(),
+            problem: None,
+            loss: None,
+            d_inverse_temperature: None,
+            saved: Saved::Nothing,
+        })
     }
 
     /// The configuration.
@@ -26,69 +76,192 @@ impl InBatchLoss {
         &self.config
     }
 
-    /// Allocates the workspace for problems up to this one, so that no later call allocates.
-    pub fn reserve(&mut self, _problem: &Problem) -> Result<()> {
-        Ok(())
+    /// Another configuration, for instance a learned temperature's next value. The workspace stays; a
+    /// forward still waiting for its backward is forgotten.
+    pub fn set_config(&mut self, config: LossConfig) {
+        self.config = config;
+        self.saved = Saved::Nothing;
     }
 
-    /// Loss only: no gradients, no workspace for them.
+    /// Bytes of workspace that a step on this problem needs, on the current thread pool. The matrix
+    /// product library's packing buffers, under 1 MiB a thread, come on top and are freed within the call.
+    pub fn workspace_bytes(&self, problem: &Problem) -> u128 {
+        Workspace::bytes(problem, &self.config, true)
+    }
+
+    /// Allocates the workspace for problems up to this one, so that no later call grows it.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`].
+    pub fn reserve(&mut self, problem: &Problem) -> Result<()> {
+        self.workspace.reserve(problem, &self.config, true)
+    }
+
+    /// Loss only: no gradients, no workspace for them, half of a forward's arithmetic.
+    ///
+    /// # Errors
+    /// What [`Problem::new`] finds wrong, [`Error::WeightSum`], [`Error::OutOfMemory`].
     pub fn evaluate<T: Element>(&mut self, batch: &Batch<'_, T>) -> Result<Output<'_>> {
-        Problem::new(batch, &self.config)?;
-        Ok(Output { loss: self })
+        self.sweep_rows(batch, false)?;
+        Ok(Output { of: self })
     }
 
-    /// Loss and all gradients.
+    /// Loss and all gradients, with an upstream gradient of 1 (of ones under [`Reduction::None`]).
+    ///
+    /// # Errors
+    /// As [`InBatchLoss::evaluate`], and [`Error::Length`] or [`Error::UnexpectedExtraGradient`] for the
+    /// gradient buffers. Nothing has been written to them then.
     pub fn step<T: Element, G: Element>(
         &mut self,
         batch: &Batch<'_, T>,
         gradients: &mut Gradients<'_, G>,
     ) -> Result<Output<'_>> {
         Problem::new(batch, &self.config)?.check_gradients(gradients)?;
-        Ok(Output { loss: self })
+        self.sweep_rows(batch, true)?;
+        self.backward(batch, None, gradients)
     }
 
-    /// The forward half: keeps LSE, z+ and O for [`InBatchLoss::backward`].
+    /// The forward half: keeps the row statistics and O for [`InBatchLoss::backward`].
+    ///
+    /// # Errors
+    /// As [`InBatchLoss::evaluate`].
     pub fn forward<T: Element>(&mut self, batch: &Batch<'_, T>) -> Result<Output<'_>> {
-        Problem::new(batch, &self.config)?;
-        Ok(Output { loss: self })
+        self.sweep_rows(batch, true)?;
+        Ok(Output { of: self })
     }
 
-    /// The backward half. `upstream` is the gradient of the loss: `[1]`, or `[B]` under
-    /// [`crate::Reduction::None`]; `None` means ones.
+    /// The backward half, for the batch that the last `forward` saw. `upstream` is the gradient of the
+    /// loss: `[1]`, or `[B]` under [`Reduction::None`]; `None` means ones. The bank is not read: a push
+    /// since the forward is fine. May be called again with another upstream.
+    ///
+    /// # Errors
+    /// [`Error::NoForward`], and those of [`InBatchLoss::step`].
     pub fn backward<T: Element, G: Element>(
         &mut self,
         batch: &Batch<'_, T>,
         upstream: Option<View<'_, f32>>,
         gradients: &mut Gradients<'_, G>,
     ) -> Result<Output<'_>> {
-        let _ = upstream;
-        Problem::new(batch, &self.config)?.check_gradients(gradients)?;
-        Ok(Output { loss: self })
+        let given = Problem::new(batch, &self.config)?;
+        given.check_gradients(gradients)?;
+        let (Saved::Forward { reduction, column_tiles }, Some(problem)) = (self.saved, self.problem) else {
+            return Err(Error::NoForward("there has been no forward"));
+        };
+        if !problem.same_but_bank(&given) {
+            return Err(Error::NoForward("the batch has another shape or type"));
+        }
+        let (expected, why) = match self.config.get_reduction() {
+            Reduction::None => (problem.rows, "one for each row loss"),
+            _ => (1, "one for the reduced loss"),
+        };
+        check_length("upstream", upstream.as_ref(), expected, why)?;
+        // Another pool may have more threads than the one that the forward ran on.
+        self.workspace.reserve(&problem, &self.config, true)?;
+        let coefficient = |i: usize| {
+            let weight = batch.weights.as_ref().map_or(1.0, |weights| f64::from(weights.0[i]));
+            let upstream =
+                upstream.as_ref().map_or(1.0, |u| f64::from(u.0[if expected == 1 { 0 } else { i }]));
+            upstream * weight * reduction
+        };
+        self.sweep_columns(&problem, column_tiles, batch, coefficient, gradients);
+        Ok(Output { of: self })
+    }
+
+    /// Sweep 1 and the forward row stage.
+    fn sweep_rows<T: Element>(&mut self, batch: &Batch<'_, T>, gradients: bool) -> Result<()> {
+        let problem = Problem::new(batch, &self.config)?;
+        let reduction = reduction_scale(&self.config, batch)?;
+        self.workspace.reserve(&problem, &self.config, gradients)?;
+        let columns = Columns::new(batch);
+        self.workspace.prepared.prepare(&self.config, batch, &columns);
+        let Workspace { prepared, forward, .. } = &mut self.workspace;
+        let sweep = RowSweep::new(&self.config, &problem, batch, &columns, prepared);
+        sweep.run(forward, gradients);
+        sweep.finish(&self.config, batch.weights.as_ref().map(|w| w.0), forward, gradients);
+        let sum: f64 = forward.row_losses[..problem.rows].iter().map(|loss| f64::from(*loss)).sum();
+        self.loss = (self.config.get_reduction() != Reduction::None).then_some((sum * reduction) as f32);
+        self.problem = Some(problem);
+        self.saved = if gradients {
+            Saved::Forward { reduction, column_tiles: columns.tiles() }
+        } else {
+            Saved::Nothing
+        };
+        self.d_inverse_temperature = None;
+        Ok(())
+    }
+
+    /// The backward row stage and sweep 2.
+    fn sweep_columns<T: Element, G: Element>(
+        &mut self,
+        problem: &Problem,
+        column_tiles: usize,
+        batch: &Batch<'_, T>,
+        coefficient: impl Fn(usize) -> f64 + Sync,
+        gradients: &mut Gradients<'_, G>,
+    ) {
+        let columns = Columns::new(batch);
+        let Workspace { prepared, forward, backward } = &mut self.workspace;
+        let mut rows = RowSweep::new(&self.config, problem, batch, &columns, prepared);
+        rows.partition = RowPartition::new(problem, column_tiles);
+        rows.user_gradients(&self.config, forward, coefficient, backward, gradients.users.0);
+        let each = backward.rows[..problem.rows].iter().map(|row| row.d_inverse_temperature);
+        self.d_inverse_temperature = Some(each.sum::<f64>() as f32);
+        let sweep = ColumnSweep { forward: rows, lanes: lanes(problem.gradient_columns()), rows: backward };
+        sweep.run(&columns.segments[0], gradients.items.0);
+        if let Some(extra) = &mut gradients.extra {
+            sweep.run(&columns.segments[1], extra.0);
+        }
+    }
+}
+
+/// `1/B`, `1 / sum w` or 1.
+fn reduction_scale<T: Element>(config: &LossConfig, batch: &Batch<'_, T>) -> Result<f64> {
+    match (config.get_reduction(), &batch.weights) {
+        (Reduction::Mean, _) => Ok(batch.dim as f64 / batch.users.0.len() as f64),
+        (Reduction::WeightedMean, Some(weights)) => {
+            let sum: f64 = weights.0.iter().map(|w| f64::from(*w)).sum();
+            if sum == 0.0 || !sum.is_finite() {
+                return Err(Error::WeightSum(sum as f32));
+            }
+            Ok(1.0 / sum)
+        }
+        _ => Ok(1.0),
     }
 }
 
 impl Output<'_> {
+    fn rows<'a>(&'a self, buffer: &'a [f32]) -> &'a [f32] {
+        &buffer[..self.of.problem.map_or(0, |problem| problem.rows)]
+    }
+
     /// The reduced loss.
     ///
     /// # Errors
-    /// [`crate::Error::NoScalarLoss`] under [`crate::Reduction::None`].
+    /// [`Error::NoScalarLoss`] under [`Reduction::None`].
     pub fn loss(&self) -> Result<f32> {
-        let _ = self.loss;
-        Ok(0.0)
+        self.of.loss.ok_or(Error::NoScalarLoss)
     }
 
-    /// `[B]` weighted row losses.
+    /// `[B]` row losses, times the row weights.
     pub fn row_losses(&self) -> &[f32] {
-        &[]
+        self.rows(&self.of.workspace.forward.row_losses)
     }
 
     /// `[B]` log-sum-exp over the negatives, -inf for a row without any.
     pub fn log_sum_exp(&self) -> &[f32] {
-        &[]
+        self.rows(&self.of.workspace.forward.log_sum_exp)
     }
 
-    /// dloss / d(1/temperature), after a step or a backward.
-    pub fn d_inverse_temperature(&self) -> f32 {
-        0.0
+    /// `[B]` logits of the positives, corrected by log q if the configuration says so.
+    pub fn z_positive(&self) -> &[f32] {
+        self.rows(&self.of.workspace.forward.z_positive)
+    }
+
+    /// dloss / d(1/temperature).
+    ///
+    /// # Errors
+    /// [`Error::NoTemperatureGradient`] unless the call was a step or a backward.
+    pub fn d_inverse_temperature(&self) -> Result<f32> {
+        self.of.d_inverse_temperature.ok_or(Error::NoTemperatureGradient)
     }
 }

@@ -1,8 +1,20 @@
 //! The CPU backend: the same sweeps, tiled and multi-threaded.
 
+mod backward;
 mod bank;
+mod columns;
+mod embeddings;
+mod exclusion;
+mod forward;
 mod loss;
+mod partial;
+mod prepare;
+mod product;
+mod rows;
+mod simd;
+mod tiles;
 mod view;
+mod workspace;
 
 pub use bank::MemoryBank;
 pub use loss::{InBatchLoss, Output};

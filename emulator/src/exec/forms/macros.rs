@@ -25,22 +25,6 @@ macro_rules! form {
     }};
 }
 
-/// A form of one source that is too rare to be built twice.
-macro_rules! rare {
-    ($name:expr, $dt:ident:$d:ty, [$at:ident:$a:ty], $f:expr) => {{
-        fn plain(r: &mut $crate::exec::regs::Regs, o: &$crate::exec::forms::Operands, m: u32) {
-            $crate::exec::forms::macros::unary::<$a, $d, _>(r, o, m, $f)
-        }
-        $crate::exec::forms::Form {
-            name: $name,
-            dst: $crate::ptx::ast::ScalarType::$dt,
-            src: &[$crate::ptx::ast::ScalarType::$at],
-            plain,
-            fast: plain,
-        }
-    }};
-}
-
 /// A form of one to four sources from a function of one lane: `lanewise!("add.u32", U32: u32 = (a: U32: u32, …) …)`.
 macro_rules! lanewise {
     ($name:expr, $dt:ident:$d:ty, [$at:ident:$a:ty], $f:expr) => {
@@ -65,9 +49,77 @@ macro_rules! lanewise {
     };
 }
 
+/// As [`lanewise`], for forms that no inner loop of a kernel holds: one loop for all functions of a signature,
+/// called through a pointer. Hundreds of forms so cost little to build.
+macro_rules! rarely {
+    ($name:expr, $dt:ident:$d:ty, [$at:ident:$a:ty], $f:expr) => {
+        $crate::exec::forms::macros::rare!($name, $dt, [$at], |r, o, m| {
+            $crate::exec::forms::macros::rare_unary::<$a, $d>(r, o, m, $f)
+        })
+    };
+    ($name:expr, $dt:ident:$d:ty, [$at:ident:$a:ty, $bt:ident:$b:ty], $f:expr) => {
+        $crate::exec::forms::macros::rare!($name, $dt, [$at, $bt], |r, o, m| {
+            $crate::exec::forms::macros::rare_binary::<$a, $b, $d>(r, o, m, $f)
+        })
+    };
+    ($name:expr, $dt:ident:$d:ty, [$at:ident:$a:ty, $bt:ident:$b:ty, $ct:ident:$c:ty], $f:expr) => {
+        $crate::exec::forms::macros::rare!($name, $dt, [$at, $bt, $ct], |r, o, m| {
+            $crate::exec::forms::macros::rare_ternary::<$a, $b, $c, $d>(r, o, m, $f)
+        })
+    };
+}
+
+/// A form whose body is built once, for every CPU.
+macro_rules! rare {
+    ($name:expr, $dst:ident, [$($src:ident),*], |$r:ident, $o:ident, $m:ident| $body:expr) => {{
+        fn plain($r: &mut $crate::exec::regs::Regs, $o: &$crate::exec::forms::Operands, $m: u32) {
+            $body
+        }
+        $crate::exec::forms::Form {
+            name: $name,
+            dst: $crate::ptx::ast::ScalarType::$dst,
+            src: &[$($crate::ptx::ast::ScalarType::$src),*],
+            plain,
+            fast: plain,
+        }
+    }};
+}
+
 pub(crate) use form;
 pub(crate) use lanewise;
 pub(crate) use rare;
+pub(crate) use rarely;
+
+#[inline(never)]
+pub(crate) fn rare_unary<A: Value, D: Value>(r: &mut Regs, o: &Operands, mask: u32, f: fn(A) -> D) {
+    unary(r, o, mask, f);
+}
+
+#[inline(never)]
+pub(crate) fn rare_binary<A: Value, B: Value, D: Value>(
+    r: &mut Regs,
+    o: &Operands,
+    mask: u32,
+    f: fn(A, B) -> D,
+) {
+    binary(r, o, mask, f);
+}
+
+#[inline(never)]
+pub(crate) fn rare_ternary<A: Value, B: Value, C: Value, D: Value>(
+    r: &mut Regs,
+    o: &Operands,
+    mask: u32,
+    f: fn(A, B, C) -> D,
+) {
+    ternary(r, o, mask, f);
+}
+
+/// The lanes for which a comparison that no inner loop holds is true.
+#[inline(never)]
+pub(crate) fn rare_holds<A: Value>(r: &Regs, o: &Operands, f: fn(A, A) -> bool) -> u32 {
+    holds(r, o, f)
+}
 
 #[inline(always)]
 pub(crate) fn unary<A: Value, D: Value, F: Fn(A) -> D>(r: &mut Regs, o: &Operands, mask: u32, f: F) {
@@ -165,7 +217,7 @@ pub(crate) mod connective {
 }
 
 /// Joins with the third predicate, if any, and writes `p` and its counterpart `q`.
-#[inline(never)]
+#[inline(always)]
 pub(crate) fn set_predicates(r: &mut Regs, o: &Operands, mask: u32, holds: u32) {
     let third = r.preds[o.src[2] as usize] ^ if o.extra & connective::NEGATED != 0 { u32::MAX } else { 0 };
     let join = |bits: u32| match o.extra & 3 {

@@ -1,7 +1,8 @@
 //! The arithmetic instruction forms: one table, from which the resolver, the README's list and the tests are made.
 mod bits;
 mod compare;
-mod convert;
+pub(crate) mod convert;
+mod double;
 mod float;
 mod half;
 mod integer;
@@ -72,9 +73,8 @@ static FAST: LazyLock<bool> = LazyLock::new(|| {
 
 /// All arithmetic forms.
 pub(crate) fn all() -> impl Iterator<Item = &'static Form> {
-    let lists = [integer::FORMS, bits::FORMS];
-    let plain = lists.into_iter().flatten().copied().flatten();
-    plain.chain(float::forms()).chain(half::forms()).chain(compare::forms()).chain(convert::forms())
+    let lists = [integer::FORMS, bits::FORMS, float::FORMS, double::FORMS, convert::FORMS];
+    lists.into_iter().flatten().copied().flatten().chain(compare::forms()).chain(half::forms())
 }
 
 /// The form of that name.

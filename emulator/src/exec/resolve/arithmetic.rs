@@ -22,42 +22,7 @@ pub(super) static FAMILIES: &[Family] = &[
         groups: &[one(&["global", "shared", "shared::cta", "local", "const", "param", "param::entry"])],
         build: is_space,
     },
-    Family {
-        opcode: "set",
-        groups: &[
-            one(&[
-                "eq", "ne", "lt", "le", "gt", "ge", "lo", "ls", "hi", "hs", "equ", "neu", "ltu", "leu",
-                "gtu", "geu", "num", "nan",
-            ]),
-            maybe(&["ftz"]),
-            one(&["u32", "s32", "f32"]),
-            one(&[
-                "b16", "b32", "b64", "u16", "u32", "u64", "s16", "s32", "s64", "f16", "bf16", "f32", "f64",
-            ]),
-        ],
-        build: set,
-    },
 ];
-
-/// `set`: the comparison into a predicate, then all ones or 1.0 where it holds.
-fn set(b: &mut Builder<'_>, i: &Instruction, picks: &Picks) -> Result<(), LoadError> {
-    b.expect(i, 3, 3)?;
-    let [Some(comparison), ftz, Some(to), Some(ty)] = picks[..] else {
-        return Err(refuse(i, "the types are missing"));
-    };
-    let name = format!("setp.{comparison}.{}{ty}", if ftz.is_some() { "ftz." } else { "" });
-    let form = forms::find(&name).ok_or_else(|| refuse(i, format!("{comparison} does not compare {ty}")))?;
-    let x = b.source(i, b.operand(i, 1)?, form.src[0])?;
-    let y = b.source(i, b.operand(i, 2)?, form.src[1])?;
-    let (holds, counterpart) = (b.slot(Class::Pred), b.slot(Class::Pred));
-    let third = b.pred(true);
-    let compared = Operands { dst: holds, dst2: counterpart, src: [x, y, third, 0], extra: connective::NONE };
-    b.emit(Op::Arithmetic(form.run(), compared));
-    let dst = b.destination(i, b.operand(i, 0)?, ScalarType::B32)?;
-    let yes = b.narrow(if to == "f32" { 1f32.to_bits() } else { u32::MAX });
-    let no = b.narrow(0);
-    b.arithmetic(i, "selp.b32", Operands { dst, src: [yes, no, holds, 0], ..Operands::default() })
-}
 
 /// The first address of the window of a space; nothing for global and const, whose addresses are generic.
 fn window_of(space: &str) -> Option<u64> {
@@ -103,7 +68,8 @@ impl Builder<'_> {
         self.plain_form(i, name)
     }
 
-    fn plain_form(&mut self, i: &Instruction, name: &str) -> Result<bool, LoadError> {
+    /// Translates an instruction whose operands are those of a form of the table; false if there is none.
+    pub(super) fn plain_form(&mut self, i: &Instruction, name: &str) -> Result<bool, LoadError> {
         let Some(form) = forms::find(name) else { return Ok(false) };
         let count = form.src.len() + 1;
         self.expect(i, count, count)?;

@@ -2,6 +2,7 @@
 mod arithmetic;
 pub(crate) mod builder;
 mod control;
+mod convert;
 mod family;
 mod function;
 mod layout;
@@ -19,7 +20,9 @@ use family::Family;
 
 /// All families whose modifiers combine.
 fn families() -> impl Iterator<Item = &'static Family> {
-    [memory::FAMILIES, warp::FAMILIES, control::FAMILIES, arithmetic::FAMILIES].into_iter().flatten()
+    [memory::FAMILIES, warp::FAMILIES, control::FAMILIES, arithmetic::FAMILIES, convert::FAMILIES]
+        .into_iter()
+        .flatten()
 }
 
 /// Every accepted instruction form, as text: arithmetic forms one by one, the others as patterns whose optional

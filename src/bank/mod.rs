@@ -1,5 +1,11 @@
 //! What memory banks share on every backend: configuration, ring positions, checkpoints.
 
+mod ring;
+mod snapshot;
+
+pub(crate) use ring::{Ring, Span};
+pub use snapshot::Snapshot;
+
 use crate::{Error, Result};
 
 /// A FIFO memory bank of item embeddings from earlier batches (cross-batch negatives, Wang et al.
@@ -52,5 +58,16 @@ impl BankConfig {
     pub fn without_item_ids(mut self) -> Self {
         self.item_ids = false;
         self
+    }
+
+    /// Whether a push brings what this bank keeps, no more and no less.
+    pub(crate) fn check_fields(&self, log_q: bool, item_ids: bool) -> Result<()> {
+        let word = |with| if with { "with" } else { "without" };
+        for (field, built, came) in [("log_q", self.log_q, log_q), ("item_ids", self.item_ids, item_ids)] {
+            if built != came {
+                return Err(Error::BankField { field, built: word(built), came: word(came) });
+            }
+        }
+        Ok(())
     }
 }

@@ -1,0 +1,121 @@
+//! The columns of one call: batch, extra and bank, read in place tile by tile.
+
+use std::ops::Range;
+
+use super::bank::Slots;
+use super::tiles::{STREAMED, tile_range};
+use crate::cpu::Batch;
+use crate::{Element, LossConfig};
+
+/// log2(e): logits are kept in base 2.
+pub(super) const LOG2_E: f64 = std::f64::consts::LOG2_E;
+
+/// Neighbouring columns of one buffer.
+#[derive(Clone, Copy)]
+pub(super) struct Segment<'a, T> {
+    pub(super) embeddings: &'a [T],
+    pub(super) log_q: Option<&'a [f32]>,
+    pub(super) item_ids: Option<&'a [i64]>,
+    /// Its first column among all columns.
+    pub(super) first: usize,
+    pub(super) count: usize,
+}
+
+/// All columns; a bank takes up to two segments.
+pub(super) struct Columns<'a, T> {
+    pub(super) segments: [Segment<'a, T>; 4],
+}
+
+/// A tile of at most [`STREAMED`] columns, all of one segment.
+pub(super) struct ColumnTile<'a, T> {
+    pub(super) segment: Segment<'a, T>,
+    /// Columns, counted inside the segment.
+    pub(super) inside: Range<usize>,
+}
+
+impl<T> ColumnTile<'_, T> {
+    /// Columns, counted among all columns.
+    pub(super) fn columns(&self) -> Range<usize> {
+        self.segment.first + self.inside.start..self.segment.first + self.inside.end
+    }
+}
+
+impl<'a, T: Element> Columns<'a, T> {
+    pub(super) fn new(batch: &Batch<'a, T>) -> Self {
+        let view = |embeddings| Slots { embeddings, log_q: None, item_ids: None };
+        let own = Slots {
+            embeddings: batch.items.0,
+            log_q: batch.log_q.as_ref().map(|v| v.0),
+            item_ids: batch.item_ids.as_ref().map(|v| v.0),
+        };
+        let extra = batch.extra.as_ref().map_or(view(&[]), |extra| Slots {
+            embeddings: extra.embeddings.0,
+            log_q: extra.log_q.as_ref().map(|v| v.0),
+            item_ids: extra.item_ids.as_ref().map(|v| v.0),
+        });
+        let [bank, wrapped] = batch.bank.map_or([view(&[]), view(&[])], |bank| bank.readable());
+        let mut first = 0;
+        let segments = [own, extra, bank, wrapped].map(|part| {
+            let count = part.embeddings.len() / batch.dim;
+            let segment = Segment {
+                embeddings: part.embeddings,
+                log_q: part.log_q,
+                item_ids: part.item_ids,
+                first,
+                count,
+            };
+            first += count;
+            segment
+        });
+        Self { segments }
+    }
+
+    pub(super) fn tiles(&self) -> usize {
+        self.segments.iter().map(|s| s.count.div_ceil(STREAMED)).sum()
+    }
+
+    /// Tile `tile` out of [`Columns::tiles`].
+    pub(super) fn tile(&self, mut tile: usize) -> ColumnTile<'a, T> {
+        let mut segment = self.segments[0];
+        for candidate in self.segments {
+            segment = candidate;
+            let tiles = segment.count.div_ceil(STREAMED);
+            if tile < tiles {
+                break;
+            }
+            tile -= tiles;
+        }
+        ColumnTile { segment, inside: tile_range(tile, STREAMED, segment.count) }
+    }
+}
+
+/// How log q enters: `-lambda log_q_j`, in base 2 for the sweeps.
+#[derive(Clone, Copy)]
+pub(super) struct Correction {
+    lambda: f64,
+}
+
+impl Correction {
+    /// No correction when lambda is 0, however large log q may be.
+    pub(super) fn new(config: &LossConfig, applies: bool) -> Self {
+        Self { lambda: if applies { f64::from(config.get_logq_scale()) } else { 0.0 } }
+    }
+
+    /// Natural units.
+    pub(super) fn of(&self, log_q: f32) -> f64 {
+        if self.lambda == 0.0 { 0.0 } else { -self.lambda * f64::from(log_q) }
+    }
+
+    /// Base-2 biases of some columns of a segment.
+    pub(super) fn biases<T>(&self, segment: &Segment<'_, T>, inside: Range<usize>, bias: &mut [f32]) {
+        match segment.log_q {
+            Some(log_q) if self.lambda != 0.0 => {
+                let factor = -self.lambda * LOG2_E;
+                for (bias, log_q) in bias.iter_mut().zip(&log_q[inside]) {
+                    *bias = (f64::from(*log_q) * factor) as f32;
+                }
+            }
+            _ => bias[..inside.len()].fill(0.0),
+        }
+    }
+}

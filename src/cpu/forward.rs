@@ -1,0 +1,119 @@
+//! Sweep 1: owned row tiles stream all columns; an online softmax over the negatives alone.
+
+use pulp::Arch;
+use rayon::prelude::*;
+
+use super::columns::{Columns, Correction, LOG2_E};
+use super::embeddings::load;
+use super::exclusion::{Groups, Walk, mark_positives};
+use super::partial::Partial;
+use super::product::{FEWEST_STREAMED, scores};
+use super::simd::{Exponentials, Logits};
+use super::tiles::{RowPartition, tile_range};
+use super::workspace::{Forward, Prepared, Scratch};
+use crate::cpu::Batch;
+use crate::{Element, LossConfig, Problem};
+
+/// What the sweep reads.
+pub(super) struct RowSweep<'a, T> {
+    pub(super) problem: &'a Problem,
+    pub(super) partition: RowPartition,
+    pub(super) users: &'a [T],
+    pub(super) columns: &'a Columns<'a, T>,
+    pub(super) correction: Correction,
+    /// log2(e) / tau.
+    pub(super) scale: f32,
+    /// `[B]` and `[N]`, if the loss normalises.
+    pub(super) user_norms: Option<&'a [f64]>,
+    pub(super) column_norms: Option<&'a [f64]>,
+    /// By item id and by user id.
+    pub(super) exclusions: [Option<&'a Groups>; 2],
+    pub(super) prepared: &'a Prepared,
+    pub(super) arch: Arch,
+}
+
+impl<'a, T: Element> RowSweep<'a, T> {
+    pub(super) fn new(
+        config: &LossConfig,
+        problem: &'a Problem,
+        batch: &'a Batch<'_, T>,
+        columns: &'a Columns<'a, T>,
+        prepared: &'a Prepared,
+    ) -> Self {
+        let norms = |norms: &'a [f64]| config.normalizes().then_some(norms);
+        Self {
+            problem,
+            partition: RowPartition::new(problem, columns.tiles()),
+            users: batch.users.0,
+            columns,
+            correction: Correction::new(config, batch.log_q.is_some()),
+            scale: (LOG2_E / f64::from(config.temperature())) as f32,
+            user_norms: norms(&prepared.user_norms),
+            column_norms: norms(&prepared.column_norms),
+            exclusions: [
+                config.excludes_same_item().then_some(&prepared.same_item),
+                config.excludes_same_user().then_some(&prepared.same_user),
+            ],
+            prepared,
+            arch: Arch::new(),
+        }
+    }
+
+    /// Fills the partials `[row_tiles, splits]`: statistics and, if `gradients`, O.
+    pub(super) fn run(&self, target: &mut Forward, gradients: bool) {
+        let RowPartition { lanes, splits, .. } = self.partition;
+        let items = self.partition.items();
+        let item = |item: usize, stats: &mut [f32], output: Option<&mut [f32]>| {
+            let mut scratch = self.prepared.scratch();
+            self.partial(item / splits, item % splits, &mut scratch, Partial::new(stats, output));
+        };
+        let stats = target.stats[..items * 2 * lanes].par_chunks_exact_mut(2 * lanes).with_max_len(1);
+        if gradients {
+            let size = lanes * self.problem.dim;
+            let outputs = target.outputs[..items * size].par_chunks_exact_mut(size);
+            stats.zip(outputs).enumerate().for_each(|(i, (stats, output))| item(i, stats, Some(output)));
+        } else {
+            stats.enumerate().for_each(|(i, stats)| item(i, stats, None));
+        }
+    }
+
+    /// The partial of row tile `tile` over the columns of split `split`.
+    fn partial(&self, tile: usize, split: usize, scratch: &mut Scratch, mut partial: Partial<'_>) {
+        let RowPartition { lanes, .. } = self.partition;
+        let dim = self.problem.dim;
+        let rows = tile_range(tile, lanes, self.problem.rows);
+        let owned = load(self.users, rows.clone(), dim, self.user_norms, lanes, &mut scratch.owned);
+        let tiles = self.partition.tiles_of(split);
+        let first = self.columns.tile(tiles.start).columns().start;
+        let cursors = &mut scratch.cursors[..2 * lanes];
+        let mut walks = Walk::start_all(self.exclusions, Groups::columns_of, rows.clone(), first, cursors);
+        partial.clear();
+        for tile in tiles {
+            let tile = self.columns.tile(tile);
+            let columns = tile.columns();
+            let norms = self.column_norms.map(|norms| &norms[tile.segment.first..]);
+            let streamed = load(
+                tile.segment.embeddings,
+                tile.inside.clone(),
+                dim,
+                norms,
+                FEWEST_STREAMED,
+                &mut scratch.streamed,
+            );
+            scores(owned, streamed, &mut scratch.scores);
+            let cells = &mut scratch.scores[..columns.len() * lanes];
+            mark_positives(rows.clone(), columns.clone(), self.problem.offset as isize, cells, lanes);
+            for walk in walks.iter_mut().flatten() {
+                walk.mark(columns.clone(), cells, lanes);
+            }
+            let bias = &mut scratch.bias[..columns.len()];
+            self.correction.biases(&tile.segment, tile.inside, bias);
+            let max = &mut scratch.max[..lanes];
+            max.copy_from_slice(partial.max);
+            Logits { scores: cells, lanes, scale: self.scale, bias, max }.run(self.arch);
+            partial.raise(max, rows.len(), dim);
+            Exponentials { scores: cells, lanes, max: partial.max, sum: partial.sum }.run(self.arch);
+            partial.add(cells, lanes, streamed.first(columns.len()), rows.len());
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! The kernels' arguments: mirrors of the structs in kernels/arguments.cuh. Both sides assert the sizes.
+
+/// Marks a mirror of a kernel's argument struct.
+///
+/// # Safety
+/// The type is `repr(C)`, without padding of its own, and laid out as the struct of the same name.
+pub(super) unsafe trait Arguments {}
+
+macro_rules! arguments {
+    ($($(#[$doc:meta])* $name:ident: $bytes:literal { $($field:ident: $type:ty),* $(,)? })*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug)]
+        #[repr(C)]
+        pub(super) struct $name {
+            $(pub(super) $field: $type),*
+        }
+
+        const _: () = assert!(size_of::<$name>() == $bytes);
+
+        // SAFETY: `repr(C)`, and the size is that of the mirrored struct, asserted on both sides.
+        unsafe impl Arguments for $name {}
+    )*};
+}
+
+arguments! {
+    /// The columns' storage.
+    Columns: 40 {
+        batch: u64, extra: u64, bank: u64,
+        batch_count: i32, extra_count: i32, bank_count: i32, dim: i32,
+    }
+
+    PrepareColumns: 152 {
+        columns: Columns,
+        log_q: [u64; 3], item_ids: [u64; 3],
+        state: u64, entered: u64, bias: u64, ids: u64, norms: u64,
+        warm_up: u64, max_age: u64,
+        logq_scale: f32, padding: i32,
+    }
+
+    PrepareRows: 72 {
+        users: u64, items: u64, bias: u64, column_norms: u64, inverse_temperature: u64,
+        norms: u64, positive: u64,
+        rows: i32, dim: i32, offset: i32, corrected: i32,
+    }
+
+    Stream: 160 {
+        columns: Columns,
+        users: u64, row_norms: u64, column_norms: u64, bias: u64, item_ids: u64, user_ids: u64,
+        inverse_temperature: u64, reference: u64, coefficient: u64,
+        maximum: u64, sum: u64, output: u64,
+        rows: i32, offset: i32, owned: i32, tiles_per_split: i32, aligned: i32, padding: i32,
+    }
+
+    Merge: 64 {
+        maximum: u64, sum: u64, output: u64, lse: u64, row_maximum: u64, row_sum: u64,
+        splits: i32, rows: i32, dim: i32, padding: i32,
+    }
+
+    Objective: 56 {
+        lse: u64, positive: u64, weights: u64, loss: u64, a: u64, b: u64,
+        rows: i32, padding: i32,
+    }
+
+    ReduceLosses: 32 { loss: u64, weights: u64, scalars: u64, rows: i32, reduction: i32 }
+
+    RowGradients: 136 {
+        users: u64, items: u64, row_norms: u64, column_norms: u64, weights: u64, upstream: u64,
+        scalars: u64, a: u64, b: u64, sum: u64, output: u64,
+        coefficient: u64, positive_coefficient: u64, temperature_term: u64, d_users: u64,
+        rows: i32, dim: i32, offset: i32, upstream_per_row: i32,
+    }
+
+    ReduceTerms: 24 { terms: u64, scalars: u64, rows: i32, padding: i32 }
+
+    ColumnGradients: 120 {
+        columns: Columns,
+        users: u64, row_norms: u64, column_norms: u64, partials: u64, positive_coefficient: u64,
+        scalars: u64, d_items: u64, d_extra: u64,
+        rows: i32, offset: i32, owned: i32, splits: i32,
+    }
+
+    BankPush: 88 {
+        embeddings: u64, log_q: u64, item_ids: u64,
+        ring: u64, ring_log_q: u64, ring_item_ids: u64, entered: u64, state: u64,
+        capacity: u64, count: u64,
+        dim: i32, padding: i32,
+    }
+}
+
+/// The struct `Scalars`: f32 words at these places.
+pub(super) mod scalars {
+    pub(crate) const INVERSE_TEMPERATURE: usize = 0;
+    pub(crate) const LOSS: usize = 1;
+    pub(crate) const WEIGHT_SUM: usize = 2;
+    pub(crate) const D_INVERSE_TEMPERATURE: usize = 4;
+    pub(crate) const WORDS: usize = 5;
+}
+
+/// The struct `BankState`: u64 words at these places.
+pub(super) mod bank_state {
+    pub(crate) const HEAD: usize = 0;
+    pub(crate) const LENGTH: usize = 1;
+    pub(crate) const STEP: usize = 2;
+    pub(crate) const WORDS: usize = 3;
+}

@@ -1,0 +1,90 @@
+//! Launchers of kernels/columns.cu.
+
+use super::arguments;
+use super::device::Device;
+use super::inputs::Inputs;
+use super::launch::int;
+use super::launch::{Grid, Span, launch, per_dtype};
+use super::module::{File, dtype_index};
+use super::plan::Sweep;
+use super::workspace::Workspace;
+use crate::{Element, LossConfig, Problem, Result};
+
+const PREPARE: [&str; 3] = per_dtype!("prepare_columns");
+/// By embedding type, then by gradient type.
+const GRADIENTS: [[&str; 3]; 3] = [
+    per_dtype!("column_gradients_f32"),
+    per_dtype!("column_gradients_f16"),
+    per_dtype!("column_gradients_bf16"),
+];
+
+/// Bias, id and norm of every column.
+pub(super) fn prepare<T: Element>(
+    device: &Device,
+    inputs: &Inputs<T>,
+    workspace: &Workspace,
+    config: &LossConfig,
+) -> Result<()> {
+    let problem = &inputs.problem;
+    let Problem { batch_columns, extra_columns, bank_columns, .. } = *problem;
+    let count = problem.columns();
+    let counts = [batch_columns, extra_columns, bank_columns];
+    let mut log_q = [0; 3];
+    let mut item_ids = [0; 3];
+    for segment in 0..3 {
+        log_q[segment] = inputs.log_q[segment].holds_or_null(counts[segment], "log_q")?;
+        item_ids[segment] = inputs.item_ids[segment].holds_or_null(counts[segment], "item_ids")?;
+    }
+    let words = if bank_columns > 0 { arguments::bank_state::WORDS } else { 0 };
+    let ids = Span::from(&workspace.item_ids).only_if(config.excludes_same_item());
+    let arguments = arguments::PrepareColumns {
+        columns: inputs.columns(true)?,
+        log_q,
+        item_ids,
+        state: inputs.bank.state.holds(words, "the bank's state")?,
+        entered: inputs.bank.entered.holds(bank_columns, "the bank's steps of entry")?,
+        bias: Span::from(&workspace.bias).holds(count, "the column bias")?,
+        ids: ids.holds_or_null(count, "item ids")?,
+        norms: inputs.column_norms(workspace, count)?,
+        warm_up: inputs.bank.warm_up,
+        max_age: inputs.bank.max_age,
+        logq_scale: config.get_logq_scale(),
+        padding: 0,
+    };
+    let name = PREPARE[dtype_index(T::DTYPE)];
+    // SAFETY: every length that the kernel reads or writes is checked above; `ids` is null unless every segment has
+    // ids, which `Problem::new` demands when items are excluded.
+    unsafe { launch(device, File::Columns, name, Grid::warps(count), &arguments) }
+}
+
+/// dv from the second sweep's partial sums; `d_extra` is null when the extra negatives are constants.
+pub(super) fn gradients<T: Element, G: Element>(
+    device: &Device,
+    inputs: &Inputs<T>,
+    workspace: &Workspace,
+    sweep: &Sweep,
+    d_items: Span<G>,
+    d_extra: Span<G>,
+) -> Result<()> {
+    let problem = &inputs.problem;
+    let Problem { rows, dim, batch_columns, .. } = *problem;
+    let extra = sweep.owned - batch_columns;
+    let arguments = arguments::ColumnGradients {
+        columns: inputs.columns(false)?,
+        users: inputs.users.holds(rows * dim, "users")?,
+        row_norms: inputs.row_norms(workspace)?,
+        column_norms: inputs.column_norms(workspace, problem.gradient_columns())?,
+        partials: Span::from(&workspace.partials).holds(sweep.partials() * dim, "partials")?,
+        positive_coefficient: Span::from(&workspace.positive_coefficient).holds(rows, "coefficients")?,
+        scalars: workspace.scalars(),
+        d_items: d_items.holds(batch_columns * dim, "the gradient of items")?,
+        d_extra: d_extra.holds(extra * dim, "the gradient of extra")?,
+        rows: int(rows),
+        offset: int(problem.offset),
+        owned: int(sweep.owned),
+        splits: int(sweep.splits),
+    };
+    let name = GRADIENTS[dtype_index(T::DTYPE)][dtype_index(G::DTYPE)];
+    // SAFETY: every length that the kernel reads or writes is checked above.
+    unsafe { launch(device, File::Columns, name, Grid::warps(sweep.owned), &arguments) }
+}

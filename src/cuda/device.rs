@@ -1,0 +1,216 @@
+//! The device: a context, the caller's stream, and what is loaded and counted once per context.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use cudarc::driver::sys::{CUdevice_attribute_enum as Attribute, CUresult, CUstream, CUstreamCaptureStatus};
+use cudarc::driver::{CudaContext, CudaStream, DriverError};
+
+use super::module::Modules;
+use crate::{Error, Result};
+
+/// A CUDA device and the stream that all work is enqueued on. Cheap to clone.
+#[derive(Clone)]
+pub struct Device {
+    shared: Arc<Shared>,
+    stream: Arc<CudaStream>,
+}
+
+/// What all devices of one context share: compiled kernels, properties, counters.
+struct Shared {
+    context: Arc<CudaContext>,
+    modules: Mutex<Modules>,
+    name: String,
+    multiprocessors: usize,
+    allocations: AtomicU64,
+    allocated_bytes: AtomicU64,
+}
+
+/// What this crate has asked of a context so far; see [`Device::counters`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Device allocations made.
+    pub allocations: u64,
+    /// Bytes of device memory that this crate holds at the moment.
+    pub allocated_bytes: u64,
+    /// Launches of each kernel, by symbol, in alphabetical order.
+    pub launches: Vec<(&'static str, u64)>,
+}
+
+/// One entry per live context. Weak: the context must be able to end.
+static CONTEXTS: Mutex<Vec<Weak<Shared>>> = Mutex::new(Vec::new());
+
+impl Device {
+    /// The default stream of device `ordinal`, on its primary context, which other libraries share.
+    ///
+    /// # Errors
+    /// [`Error::NoDriver`], [`Error::NoDevice`], [`Error::Driver`].
+    pub fn new(ordinal: usize) -> Result<Self> {
+        Self::on_stream(primary_context(ordinal)?.default_stream())
+    }
+
+    /// A stream of the caller's.
+    ///
+    /// # Errors
+    /// [`Error::Driver`].
+    pub fn on_stream(stream: Arc<CudaStream>) -> Result<Self> {
+        let shared = Shared::of(stream.context())?;
+        Ok(Self { shared, stream })
+    }
+
+    /// A stream of another library, on the primary context of device `ordinal`.
+    ///
+    /// # Safety
+    /// `stream` must be a live stream of that context and stay alive as long as this device, its clones
+    /// and whatever was made from them.
+    ///
+    /// # Errors
+    /// As [`Device::new`].
+    pub unsafe fn adopt_stream(ordinal: usize, stream: CUstream) -> Result<Self> {
+        let context = primary_context(ordinal)?;
+        // SAFETY: the caller vouches for the stream; the wrapper does not destroy it.
+        Self::on_stream(unsafe { context.wrap_borrowed_stream(stream) })
+    }
+
+    /// The stream.
+    pub fn stream(&self) -> &Arc<CudaStream> {
+        &self.stream
+    }
+
+    /// The name that the driver gives the device, for programs to print.
+    pub fn name(&self) -> &str {
+        &self.shared.name
+    }
+
+    /// What this crate did on the context so far: launches by kernel, allocations.
+    pub fn counters(&self) -> Counters {
+        Counters {
+            allocations: self.shared.allocations.load(Ordering::Relaxed),
+            allocated_bytes: self.shared.allocated_bytes.load(Ordering::Relaxed),
+            launches: self.modules().launches(),
+        }
+    }
+
+    /// Waits for everything enqueued on the stream.
+    ///
+    /// # Errors
+    /// [`Error::Driver`], of an earlier launch too.
+    pub fn synchronize(&self) -> Result<()> {
+        self.stream.synchronize().map_err(|e| driver_error("waiting for the stream", e))
+    }
+
+    pub(super) fn context(&self) -> &Arc<CudaContext> {
+        &self.shared.context
+    }
+
+    pub(super) fn multiprocessors(&self) -> usize {
+        self.shared.multiprocessors
+    }
+
+    pub(super) fn modules(&self) -> MutexGuard<'_, Modules> {
+        self.shared.modules.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn count_allocation(&self, bytes: usize) {
+        self.shared.allocations.fetch_add(1, Ordering::Relaxed);
+        self.shared.allocated_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    pub(super) fn count_release(&self, bytes: usize) {
+        self.shared.allocated_bytes.fetch_sub(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Whether two devices are one context and one stream.
+    pub(super) fn check_same(&self, other: &Self, what: &'static str) -> Result<()> {
+        if !Arc::ptr_eq(&self.shared, &other.shared) {
+            return Err(Error::Elsewhere { what, place: "device" });
+        }
+        if self.stream.cu_stream() != other.stream.cu_stream() {
+            return Err(Error::Elsewhere { what, place: "stream" });
+        }
+        Ok(())
+    }
+
+    /// An error if the stream is being captured: `what` would invalidate the graph.
+    pub(super) fn check_not_capturing(&self, what: &'static str) -> Result<()> {
+        match self.stream.capture_status() {
+            Ok(CUstreamCaptureStatus::CU_STREAM_CAPTURE_STATUS_NONE) => Ok(()),
+            Ok(_) => Err(Error::Capturing { what }),
+            Err(e) => Err(driver_error("asking whether the stream is captured", e)),
+        }
+    }
+}
+
+impl fmt::Debug for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Device")
+            .field("name", &self.name())
+            .field("stream", &self.stream.cu_stream())
+            .finish()
+    }
+}
+
+impl Shared {
+    fn of(context: &Arc<CudaContext>) -> Result<Arc<Self>> {
+        let mut contexts = CONTEXTS.lock().unwrap_or_else(PoisonError::into_inner);
+        contexts.retain(|known| known.strong_count() > 0);
+        let known =
+            contexts.iter().filter_map(Weak::upgrade).find(|c| c.context.cu_ctx() == context.cu_ctx());
+        if let Some(shared) = known {
+            return Ok(shared);
+        }
+        let multiprocessors = context
+            .attribute(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)
+            .map_err(|e| driver_error("counting the multiprocessors", e))?;
+        let shared = Arc::new(Self {
+            context: context.clone(),
+            modules: Mutex::new(Modules::new(context.clone())),
+            name: context.name().map_err(|e| driver_error("asking for the device's name", e))?,
+            multiprocessors: usize::try_from(multiprocessors).unwrap_or(1).max(1),
+            allocations: AtomicU64::new(0),
+            allocated_bytes: AtomicU64::new(0),
+        });
+        contexts.push(Arc::downgrade(&shared));
+        Ok(shared)
+    }
+}
+
+/// The primary context of a device, once it is certain that cudarc will not panic.
+fn primary_context(ordinal: usize) -> Result<Arc<CudaContext>> {
+    probe_driver()?;
+    let count = match CudaContext::device_count() {
+        Ok(count) => usize::try_from(count).unwrap_or(0),
+        Err(DriverError(CUresult::CUDA_ERROR_NO_DEVICE)) => 0,
+        Err(e) => return Err(driver_error("starting the CUDA driver", e)),
+    };
+    if ordinal >= count {
+        return Err(Error::NoDevice { ordinal, count });
+    }
+    CudaContext::new(ordinal).map_err(|e| driver_error("opening the device", e))
+}
+
+#[cfg(windows)]
+const DRIVER_NAMES: &[&str] = &["nvcuda.dll"];
+#[cfg(not(windows))]
+const DRIVER_NAMES: &[&str] = &["libcuda.so", "libcuda.so.1"];
+
+/// An error if no CUDA driver can be opened. The library stays open: a driver does not like to be unloaded.
+fn probe_driver() -> Result<()> {
+    let mut reason = String::new();
+    for name in DRIVER_NAMES {
+        // SAFETY: loading the driver runs its initialisers, which are made for being loaded at run time.
+        match unsafe { libloading::Library::new(*name) } {
+            Ok(library) => {
+                std::mem::forget(library);
+                return Ok(());
+            }
+            Err(error) => reason = error.to_string(),
+        }
+    }
+    Err(Error::NoDriver(reason))
+}
+
+pub(super) fn driver_error(what: &'static str, error: DriverError) -> Error {
+    Error::Driver { what, code: format!("{:?}", error.0) }
+}

@@ -1,0 +1,163 @@
+//! One call's inputs as the launchers take them: pointers with lengths, bound to the stream.
+
+use super::bank::MemoryBank;
+use super::device::Device;
+use super::launch::{Span, int};
+use super::view::{Bound, View};
+use super::workspace::Workspace;
+use super::{Batch, arguments};
+use crate::{Element, Length, LossConfig, Problem, Result};
+
+/// Device pointers of a batch. Absent parts are null.
+#[derive(Debug)]
+pub(super) struct Inputs<T> {
+    pub(super) problem: Problem,
+    /// Whether embeddings are normalised: the workspace may hold the norms of an earlier call.
+    pub(super) normalizes: bool,
+    pub(super) users: Span<T>,
+    pub(super) items: Span<T>,
+    pub(super) extra: Span<T>,
+    /// By segment: batch, extra, bank.
+    pub(super) log_q: [Span<f32>; 3],
+    /// By segment: batch, extra, bank.
+    pub(super) item_ids: [Span<i64>; 3],
+    pub(super) user_ids: Span<i64>,
+    pub(super) weights: Span<f32>,
+    pub(super) bank: Bank<T>,
+}
+
+/// Device pointers of a memory bank.
+#[derive(Debug)]
+pub(super) struct Bank<T> {
+    pub(super) embeddings: Span<T>,
+    pub(super) entered: Span<u64>,
+    pub(super) state: Span<u64>,
+    pub(super) warm_up: u64,
+    pub(super) max_age: u64,
+}
+
+impl<T> Bank<T> {
+    const NONE: Self =
+        Self { embeddings: Span::NULL, entered: Span::NULL, state: Span::NULL, warm_up: 0, max_age: 0 };
+}
+
+/// Holds the uses of the caller's buffers until the launches are enqueued, then records them.
+pub(super) type Guards<'s> = Vec<Bound<'s>>;
+
+impl<T: Element> Inputs<T> {
+    /// Binds a batch that [`Problem::new`] has checked.
+    pub(super) fn bind<'s>(
+        device: &'s Device,
+        batch: &'s Batch<'_, T>,
+        problem: Problem,
+        config: &LossConfig,
+    ) -> Result<(Self, Guards<'s>)> {
+        let mut guards = Guards::new();
+        let users = bind(device, &batch.users, "users", &mut guards)?;
+        let items = bind(device, &batch.items, "items", &mut guards)?;
+        let extra = batch.extra.as_ref();
+        let embeddings = optional(device, extra.map(|e| &e.embeddings), "extra embeddings", &mut guards)?;
+        let mut log_q = [
+            optional(device, batch.log_q.as_ref(), "log_q", &mut guards)?,
+            optional(device, extra.and_then(|e| e.log_q.as_ref()), "extra log_q", &mut guards)?,
+            Span::NULL,
+        ];
+        let mut item_ids = [
+            optional(device, batch.item_ids.as_ref(), "item_ids", &mut guards)?,
+            optional(device, extra.and_then(|e| e.item_ids.as_ref()), "extra item_ids", &mut guards)?,
+            Span::NULL,
+        ];
+        let mut bank = Bank::NONE;
+        if let Some(memory) = batch.bank {
+            device.check_same(memory.device(), "the memory bank")?;
+            bank = memory.spans();
+            // A bank keeps log q for whoever wants it: alone, it makes no correction.
+            log_q[2] = memory.log_q().only_if(batch.log_q.is_some() || !log_q[1].is_null());
+            item_ids[2] = memory.item_ids();
+        }
+        let log_q = log_q.map(|span| span.only_if(config.get_logq_scale() != 0.0));
+        let item_ids = item_ids.map(|span| span.only_if(config.excludes_same_item()));
+        let user_ids = optional(device, batch.user_ids.as_ref(), "user_ids", &mut guards)?;
+        let inputs = Self {
+            problem,
+            normalizes: config.normalizes(),
+            users,
+            items,
+            extra: embeddings,
+            log_q,
+            item_ids,
+            user_ids: user_ids.only_if(config.excludes_same_user()),
+            weights: optional(device, batch.weights.as_ref(), "weights", &mut guards)?,
+            bank,
+        };
+        Ok((inputs, guards))
+    }
+
+    /// The columns' storage, once every length is certain. `with_bank` says whether the bank is read.
+    pub(super) fn columns(&self, with_bank: bool) -> Result<arguments::Columns> {
+        let Problem { dim, batch_columns, extra_columns, bank_columns, .. } = self.problem;
+        let bank_columns = if with_bank { bank_columns } else { 0 };
+        Ok(arguments::Columns {
+            batch: self.items.holds(batch_columns * dim, "items")?,
+            extra: self.extra.holds(extra_columns * dim, "extra embeddings")?,
+            bank: self.bank.embeddings.holds(bank_columns * dim, "the bank's embeddings")?,
+            batch_count: int(batch_columns),
+            extra_count: int(extra_columns),
+            bank_count: int(bank_columns),
+            dim: int(dim),
+        })
+    }
+
+    /// The users' norms, null unless normalising.
+    pub(super) fn row_norms(&self, workspace: &Workspace) -> Result<u64> {
+        let norms = Span::from(&workspace.row_norms).only_if(self.normalizes);
+        norms.holds_or_null(2 * self.problem.rows, "row norms")
+    }
+
+    /// The first columns' norms, null unless normalising.
+    pub(super) fn column_norms(&self, workspace: &Workspace, columns: usize) -> Result<u64> {
+        let norms = Span::from(&workspace.column_norms).only_if(self.normalizes);
+        norms.holds_or_null(2 * columns, "column norms")
+    }
+
+    /// Whether every embedding that a sweep reads starts at a multiple of 16 bytes.
+    pub(super) fn aligned(&self, with_bank: bool) -> bool {
+        let bank = if with_bank { self.bank.embeddings.pointer } else { 0 };
+        let row = (self.problem.dim * size_of::<T>()) as u64;
+        [self.users.pointer, self.items.pointer, self.extra.pointer, bank, row].iter().all(|p| p % 16 == 0)
+    }
+}
+
+fn bind<'s, E>(
+    device: &'s Device,
+    view: &'s View<'_, E>,
+    what: &'static str,
+    guards: &mut Guards<'s>,
+) -> Result<Span<E>> {
+    let bound = view.bind(device, what)?;
+    let span = Span::new(bound.pointer, view.length());
+    guards.push(bound);
+    Ok(span)
+}
+
+fn optional<'s, E>(
+    device: &'s Device,
+    view: Option<&'s View<'_, E>>,
+    what: &'static str,
+    guards: &mut Guards<'s>,
+) -> Result<Span<E>> {
+    view.map_or(Ok(Span::NULL), |view| bind(device, view, what, guards))
+}
+
+impl<T: Element> MemoryBank<T> {
+    fn spans(&self) -> Bank<T> {
+        let config = self.config();
+        Bank {
+            embeddings: self.embeddings(),
+            entered: self.entered(),
+            state: self.state(),
+            warm_up: config.warm_up,
+            max_age: config.max_age.unwrap_or(u64::MAX),
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! The loss object: its workspace and its entry points.
+
+use super::arguments::scalars;
+use super::device::Device;
+use super::inputs::Inputs;
+use super::launch::Span;
+use super::module::File;
+use super::output::Output;
+use super::plan::Sweep;
+use super::view::View;
+use super::workspace::{Purpose, Sizes, Workspace};
+use super::{Batch, Gradients, columns, rows, stream};
+use crate::problem::check_length;
+use crate::{Dtype, Element, Error, Length, LossConfig, Problem, Reduction, Result};
+
+/// In-batch sampled softmax on a CUDA device. Calls only enqueue work; [`Output`] says what waits.
+///
+/// The workspace grows when a call asks for more than any before it; [`InBatchLoss::reserve`] does so beforehand.
+/// One object serves one stream: calls overwrite what earlier ones left in the workspace.
+#[derive(Debug)]
+pub struct InBatchLoss {
+    device: Device,
+    config: LossConfig,
+    workspace: Workspace,
+    forward: State,
+}
+
+/// What a backward would find in the workspace.
+#[derive(Clone, Copy, Debug)]
+enum State {
+    Forward(Problem),
+    Nothing(&'static str),
+}
+
+impl InBatchLoss {
+    /// A loss object on a device's stream. Allocates a few bytes.
+    ///
+    /// # Errors
+    /// [`Error::OutOfDeviceMemory`], [`Error::Driver`].
+    pub fn new(device: &Device, config: LossConfig) -> Result<Self> {
+        let workspace = Workspace::new(device)?;
+        let forward = State::Nothing("there was none");
+        let mut loss = Self { device: device.clone(), config, workspace, forward };
+        loss.write_temperature()?;
+        Ok(loss)
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &LossConfig {
+        &self.config
+    }
+
+    /// The device.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// Another configuration from the next call on; the workspace is kept. A pending forward is dropped.
+    ///
+    /// # Errors
+    /// [`Error::Driver`].
+    pub fn set_config(&mut self, config: LossConfig) -> Result<()> {
+        self.config = config;
+        self.forward = State::Nothing("the configuration was changed in between");
+        self.write_temperature()
+    }
+
+    /// Enqueues a change of the temperature, which lives in device memory: steps captured in a graph see it at
+    /// their next replay. A pending forward is dropped.
+    ///
+    /// # Errors
+    /// [`Error::Temperature`], [`Error::Driver`].
+    pub fn set_temperature(&mut self, temperature: f32) -> Result<()> {
+        self.set_config(self.config.with_temperature(temperature)?)
+    }
+
+    /// Device bytes that calls on a problem need beside inputs and outputs, known before anything is allocated.
+    ///
+    /// `O((B + N) D)`: 8 to 32 bytes a column, some 60 a row, `4 D` bytes for each row and gradient column, as
+    /// many again per split when the batch is too small to fill the device.
+    pub fn workspace_bytes(&self, problem: &Problem) -> usize {
+        Sizes::all(problem, &self.config, self.device.multiprocessors()).bytes()
+    }
+
+    /// Allocates the workspace and loads the kernels for problems up to this one, so that no later call does.
+    ///
+    /// # Errors
+    /// [`Error::OutOfDeviceMemory`], [`Error::Ptx`], [`Error::Capturing`].
+    pub fn reserve(&mut self, problem: &Problem) -> Result<()> {
+        self.forward = State::Nothing("the workspace was reserved in between");
+        let sizes = Sizes::all(problem, &self.config, self.device.multiprocessors());
+        self.workspace.ensure(&sizes)?;
+        self.load_kernels(problem.dtype)
+    }
+
+    /// Loss only: no gradients, no workspace for them.
+    ///
+    /// # Errors
+    /// What [`Problem::new`] finds, and what the device says.
+    pub fn evaluate<T: Element>(&mut self, batch: &Batch<'_, T>) -> Result<Output<'_>> {
+        let problem = Problem::new(batch, &self.config)?;
+        self.forward = State::Nothing("an evaluation came in between");
+        self.enqueue_loss(batch, problem, Purpose::Loss)?;
+        Ok(self.output(&problem, false))
+    }
+
+    /// Loss and all gradients. Gradient buffers are overwritten.
+    ///
+    /// # Errors
+    /// As [`InBatchLoss::evaluate`], and what [`Problem::check_gradients`] finds.
+    pub fn step<T: Element, G: Element>(
+        &mut self,
+        batch: &Batch<'_, T>,
+        gradients: &mut Gradients<'_, G>,
+    ) -> Result<Output<'_>> {
+        let problem = Problem::new(batch, &self.config)?;
+        problem.check_gradients(gradients)?;
+        self.forward = State::Nothing("a step came in between");
+        self.enqueue_loss(batch, problem, Purpose::Backward)?;
+        self.enqueue_gradients(batch, problem, None, gradients)?;
+        Ok(self.output(&problem, true))
+    }
+
+    /// The forward half: keeps LSE, z+ and O for [`InBatchLoss::backward`].
+    ///
+    /// # Errors
+    /// As [`InBatchLoss::evaluate`].
+    pub fn forward<T: Element>(&mut self, batch: &Batch<'_, T>) -> Result<Output<'_>> {
+        let problem = Problem::new(batch, &self.config)?;
+        self.forward = State::Nothing("the last forward failed");
+        self.enqueue_loss(batch, problem, Purpose::Forward)?;
+        self.forward = State::Forward(problem);
+        Ok(self.output(&problem, false))
+    }
+
+    /// The backward half, as often as wanted after one forward. `batch` is the forward's; its bank is not read
+    /// again, so pushing in between is legal. `upstream` is the gradient of the loss: `[1]`, or `[B]` under
+    /// [`Reduction::None`]; `None` means ones.
+    ///
+    /// # Errors
+    /// [`Error::NoForward`] unless a forward of the same shape is pending; as [`InBatchLoss::step`].
+    pub fn backward<T: Element, G: Element>(
+        &mut self,
+        batch: &Batch<'_, T>,
+        upstream: Option<View<'_, f32>>,
+        gradients: &mut Gradients<'_, G>,
+    ) -> Result<Output<'_>> {
+        let problem = Problem::new(batch, &self.config)?;
+        problem.check_gradients(gradients)?;
+        match self.forward {
+            State::Forward(forward) if forward.same_but_bank(&problem) => {}
+            State::Forward(_) => return Err(Error::NoForward("its shape was another")),
+            State::Nothing(why) => return Err(Error::NoForward(why)),
+        }
+        let (expected, why) = match self.config.get_reduction() {
+            Reduction::None => (problem.rows, "one for each row: the reduction is None"),
+            _ => (1, "the gradient of the scalar loss"),
+        };
+        check_length("upstream", upstream.as_ref(), expected, why)?;
+        self.workspace.ensure(&self.sizes(&problem, Purpose::Backward))?;
+        self.enqueue_gradients(batch, problem, upstream.as_ref(), gradients)?;
+        Ok(self.output(&problem, true))
+    }
+
+    /// Fills the workspace with NaN patterns, to show in tests that no call reads what an earlier one left. A
+    /// pending forward is dropped.
+    #[doc(hidden)]
+    pub fn poison_workspace(&mut self) -> Result<()> {
+        self.forward = State::Nothing("the workspace was poisoned");
+        self.workspace.poison()?;
+        self.write_temperature()
+    }
+
+    /// From the inputs to the reduced loss.
+    fn enqueue_loss<T: Element>(
+        &mut self,
+        batch: &Batch<'_, T>,
+        problem: Problem,
+        purpose: Purpose,
+    ) -> Result<()> {
+        self.workspace.ensure(&self.sizes(&problem, purpose))?;
+        let (device, workspace, config) = (&self.device, &self.workspace, &self.config);
+        let with_output = purpose != Purpose::Loss;
+        let sweep = Sweep::forward(&problem, with_output, device.multiprocessors());
+        let (inputs, _guards) = Inputs::bind(device, batch, problem, config)?;
+        columns::prepare(device, &inputs, workspace, config)?;
+        rows::prepare(device, &inputs, workspace, config)?;
+        stream::forward(device, &inputs, workspace, &sweep, with_output)?;
+        rows::merge(device, &problem, workspace, &sweep, with_output)?;
+        rows::objective(device, &inputs, workspace)?;
+        rows::reduce_losses(device, &inputs, workspace, config.get_reduction())
+    }
+
+    /// From what [`Self::enqueue_loss`] left to the gradients.
+    fn enqueue_gradients<T: Element, G: Element>(
+        &self,
+        batch: &Batch<'_, T>,
+        problem: Problem,
+        upstream: Option<&View<'_, f32>>,
+        gradients: &mut Gradients<'_, G>,
+    ) -> Result<()> {
+        let (device, workspace, reduction) = (&self.device, &self.workspace, self.config.get_reduction());
+        let (inputs, _guards) = Inputs::bind(device, batch, problem, &self.config)?;
+        let upstream = upstream.map(|view| view.bind(device, "upstream").map(|bound| (bound, view.length())));
+        let upstream = upstream.transpose()?;
+        let upstream_span =
+            upstream.as_ref().map_or(Span::NULL, |(bound, len)| Span::new(bound.pointer, *len));
+        let owned = match gradients.extra {
+            Some(_) => problem.gradient_columns(),
+            None => problem.batch_columns,
+        };
+        let d_users_len = gradients.users.length();
+        let d_items_len = gradients.items.length();
+        let d_extra_len = gradients.extra.as_ref().map_or(0, Length::length);
+        let d_users = gradients.users.bind(device, "the gradient of users")?;
+        let d_items = gradients.items.bind(device, "the gradient of items")?;
+        let d_extra = gradients.extra.as_mut().map(|view| view.bind(device, "the gradient of extra"));
+        let d_extra = d_extra.transpose()?;
+
+        let d_users_span = Span::<G>::new(d_users.pointer, d_users_len);
+        rows::gradients(device, &inputs, workspace, upstream_span, reduction, d_users_span)?;
+        rows::reduce_terms(device, problem.rows, workspace)?;
+        let sweep = Sweep::backward(&problem, owned, device.multiprocessors());
+        stream::backward(device, &inputs, workspace, &sweep)?;
+        let d_items_span = Span::<G>::new(d_items.pointer, d_items_len);
+        let d_extra_span = d_extra.as_ref().map_or(Span::NULL, |bound| Span::new(bound.pointer, d_extra_len));
+        columns::gradients(device, &inputs, workspace, &sweep, d_items_span, d_extra_span)
+    }
+
+    fn sizes(&self, problem: &Problem, purpose: Purpose) -> Sizes {
+        Sizes::of(problem, &self.config, purpose, self.device.multiprocessors())
+    }
+
+    fn output(&self, problem: &Problem, has_gradient: bool) -> Output<'_> {
+        Output::new(&self.workspace, self.config.get_reduction(), problem.rows, has_gradient)
+    }
+
+    fn write_temperature(&mut self) -> Result<()> {
+        let inverse = self.config.temperature().recip();
+        self.workspace.scalars.write_word(scalars::INVERSE_TEMPERATURE, inverse.to_bits())
+    }
+
+    fn load_kernels(&self, dtype: Dtype) -> Result<()> {
+        let mut modules = self.device.modules();
+        for file in [File::Rows, File::Columns, File::stream(dtype)] {
+            if !modules.is_loaded(file) {
+                self.device.check_not_capturing("loading kernels")?;
+                modules.load(file)?;
+            }
+        }
+        Ok(())
+    }
+}

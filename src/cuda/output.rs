@@ -1,0 +1,119 @@
+//! What a call left on the device, and the reads that wait for it.
+
+use super::arguments::scalars;
+use super::buffer::Buffer;
+use super::view::{View, view_of};
+use super::workspace::Workspace;
+use crate::{Error, Reduction, Result};
+
+/// A call's results, in the loss object's workspace until its next call.
+///
+/// The methods without `device_` wait for the stream and copy to the host; each says so. The views are for the
+/// caller's own work on the same stream and wait for nothing.
+#[derive(Debug)]
+pub struct Output<'a> {
+    workspace: &'a Workspace,
+    reduction: Reduction,
+    rows: usize,
+    has_gradient: bool,
+}
+
+impl<'a> Output<'a> {
+    pub(super) fn new(
+        workspace: &'a Workspace,
+        reduction: Reduction,
+        rows: usize,
+        has_gradient: bool,
+    ) -> Self {
+        Self { workspace, reduction, rows, has_gradient }
+    }
+
+    /// Waits, then returns the reduced loss.
+    ///
+    /// # Errors
+    /// [`Error::NoScalarLoss`] under [`Reduction::None`]; [`Error::WeightSum`] for a weighted mean whose weights sum
+    /// to 0 or not to a finite number (the gradients are then 0).
+    pub fn loss(&self) -> Result<f32> {
+        self.check_scalar()?;
+        let words = self.workspace.scalars.read(scalars::WORDS)?;
+        let weight_sum = word(&words, scalars::WEIGHT_SUM);
+        if self.reduction == Reduction::WeightedMean && (weight_sum == 0.0 || !weight_sum.is_finite()) {
+            return Err(Error::WeightSum(weight_sum));
+        }
+        Ok(word(&words, scalars::LOSS))
+    }
+
+    /// Waits, then returns the `[B]` weighted row losses.
+    ///
+    /// # Errors
+    /// [`Error::Driver`].
+    pub fn row_losses(&self) -> Result<Vec<f32>> {
+        self.workspace.loss.read(self.rows)
+    }
+
+    /// Waits, then returns the `[B]` log-sum-exp over the negatives, -inf for a row without any.
+    ///
+    /// # Errors
+    /// [`Error::Driver`].
+    pub fn log_sum_exp(&self) -> Result<Vec<f32>> {
+        self.workspace.lse.read(self.rows)
+    }
+
+    /// Waits, then returns dloss / d(1/temperature).
+    ///
+    /// # Errors
+    /// [`Error::NoTemperatureGradient`] unless the call was a step or a backward.
+    pub fn d_inverse_temperature(&self) -> Result<f32> {
+        self.check_gradient()?;
+        let words = self.workspace.scalars.read(scalars::WORDS)?;
+        Ok(word(&words, scalars::D_INVERSE_TEMPERATURE))
+    }
+
+    /// `[1]` the reduced loss on the device. NaN where [`Output::loss`] says [`Error::WeightSum`].
+    ///
+    /// # Errors
+    /// [`Error::NoScalarLoss`].
+    pub fn device_loss(&self) -> Result<View<'a, f32>> {
+        self.check_scalar()?;
+        Ok(self.scalar(scalars::LOSS))
+    }
+
+    /// `[B]` weighted row losses on the device.
+    pub fn device_row_losses(&self) -> View<'a, f32> {
+        front(&self.workspace.loss, self.rows)
+    }
+
+    /// `[B]` log-sum-exp on the device.
+    pub fn device_log_sum_exp(&self) -> View<'a, f32> {
+        front(&self.workspace.lse, self.rows)
+    }
+
+    /// `[1]` dloss / d(1/temperature) on the device.
+    ///
+    /// # Errors
+    /// [`Error::NoTemperatureGradient`].
+    pub fn device_d_inverse_temperature(&self) -> Result<View<'a, f32>> {
+        self.check_gradient()?;
+        Ok(self.scalar(scalars::D_INVERSE_TEMPERATURE))
+    }
+
+    fn check_scalar(&self) -> Result<()> {
+        if self.reduction == Reduction::None { Err(Error::NoScalarLoss) } else { Ok(()) }
+    }
+
+    fn check_gradient(&self) -> Result<()> {
+        if self.has_gradient { Ok(()) } else { Err(Error::NoTemperatureGradient) }
+    }
+
+    fn scalar(&self, index: usize) -> View<'a, f32> {
+        view_of(self.workspace.scalars() + (size_of::<f32>() * index) as u64, 1)
+    }
+}
+
+fn front<'a>(buffer: &'a Buffer<f32>, len: usize) -> View<'a, f32> {
+    view_of(buffer.pointer(), len)
+}
+
+fn word(words: &[f32], index: usize) -> f32 {
+    words.get(index).copied().unwrap_or(f32::NAN)
+}

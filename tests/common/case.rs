@@ -1,0 +1,177 @@
+//! One test case: every input of a call, as f32 values that the storage type holds exactly.
+
+use half::{bf16, f16};
+use inbatch::bank::BankConfig;
+use inbatch::{Dtype, LossConfig, oracle};
+
+/// Item embeddings with their fields.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Items {
+    pub embeddings: Vec<f32>,
+    pub log_q: Option<Vec<f32>>,
+    pub item_ids: Option<Vec<i64>>,
+}
+
+/// A bank and what has been pushed into it before the call.
+#[derive(Clone, Debug)]
+pub(crate) struct BankCase {
+    pub config: BankConfig,
+    pub capacity: usize,
+    pub warm_up: u64,
+    pub max_age: Option<u64>,
+    pub pushes: Vec<Items>,
+}
+
+/// Everything one call is given.
+#[derive(Clone, Debug)]
+pub(crate) struct Case {
+    pub config: LossConfig,
+    pub dtype: Dtype,
+    pub gradient_dtype: Dtype,
+    pub dim: usize,
+    pub offset: usize,
+    pub users: Vec<f32>,
+    pub items: Items,
+    pub extra: Option<Items>,
+    pub wants_extra_gradient: bool,
+    pub bank: Option<BankCase>,
+    pub user_ids: Option<Vec<i64>>,
+    pub weights: Option<Vec<f32>>,
+    /// `[1]` or `[B]`; only a backward takes it.
+    pub upstream: Option<Vec<f32>>,
+}
+
+/// Rounds to a storage type and back.
+pub(crate) fn round_to(dtype: Dtype, x: f32) -> f32 {
+    match dtype {
+        Dtype::F16 => f16::from_f32(x).to_f32(),
+        Dtype::Bf16 => bf16::from_f32(x).to_f32(),
+        _ => x,
+    }
+}
+
+/// The spacing of a storage type relative to 1.
+pub(crate) fn epsilon(dtype: Dtype) -> f64 {
+    match dtype {
+        Dtype::F16 => 2f64.powi(-10),
+        Dtype::Bf16 => 2f64.powi(-7),
+        _ => 2f64.powi(-23),
+    }
+}
+
+fn widen(values: &[f32]) -> Vec<f64> {
+    values.iter().map(|x| f64::from(*x)).collect()
+}
+
+/// The bank's slots as the oracle sees them: a plain queue, oldest first.
+#[derive(Default)]
+struct Queue {
+    embeddings: Vec<f64>,
+    log_q: Vec<f64>,
+    item_ids: Vec<i64>,
+    absent: Vec<bool>,
+}
+
+impl BankCase {
+    fn queue(&self, dim: usize) -> Queue {
+        let mut queue = Queue::default();
+        let pushes = self.pushes.len() as u64;
+        for (k, push) in self.pushes.iter().enumerate() {
+            let age = pushes - k as u64;
+            let absent = pushes < self.warm_up || self.max_age.is_some_and(|max| age > max);
+            let rows = push.embeddings.len() / dim;
+            queue.embeddings.extend(widen(&push.embeddings));
+            queue.log_q.extend(push.log_q.as_deref().map_or(vec![0.0; rows], widen));
+            queue.item_ids.extend(push.item_ids.clone().unwrap_or(vec![0; rows]));
+            queue.absent.extend(vec![absent; rows]);
+        }
+        let dropped = queue.absent.len().saturating_sub(self.capacity);
+        queue.embeddings.drain(..dropped * dim);
+        queue.log_q.drain(..dropped);
+        queue.item_ids.drain(..dropped);
+        queue.absent.drain(..dropped);
+        queue
+    }
+}
+
+impl Case {
+    pub(crate) fn rows(&self) -> usize {
+        self.users.len() / self.dim
+    }
+
+    pub(crate) fn batch_columns(&self) -> usize {
+        self.items.embeddings.len() / self.dim
+    }
+
+    pub(crate) fn extra_columns(&self) -> usize {
+        self.extra.as_ref().map_or(0, |extra| extra.embeddings.len() / self.dim)
+    }
+
+    pub(crate) fn columns(&self) -> usize {
+        let bank = self.bank.as_ref().map_or(0, |bank| bank.queue(self.dim).absent.len());
+        self.batch_columns() + self.extra_columns() + bank
+    }
+
+    /// Calls `run` with this case as the oracle's inputs.
+    pub(crate) fn with_inputs<R>(
+        &self,
+        upstream: Option<&[f32]>,
+        run: impl FnOnce(&oracle::Inputs<'_>) -> R,
+    ) -> R {
+        let queue = self.bank.as_ref().map(|bank| bank.queue(self.dim)).unwrap_or_default();
+        let none = Items::default();
+        let extra = self.extra.as_ref().unwrap_or(&none);
+        let log_q = self.items.log_q.as_ref().map(|own| {
+            [widen(own), widen(extra.log_q.as_deref().unwrap_or(&[])), queue.log_q.clone()].concat()
+        });
+        let item_ids = self
+            .items
+            .item_ids
+            .as_ref()
+            .map(|own| [&own[..], extra.item_ids.as_deref().unwrap_or(&[]), &queue.item_ids].concat());
+        let weights = self.weights.as_deref().map(widen);
+        let upstream = upstream.map(widen);
+        let inputs = oracle::Inputs {
+            dim: self.dim,
+            users: &widen(&self.users),
+            items: &widen(&self.items.embeddings),
+            extra: &widen(&extra.embeddings),
+            bank: &queue.embeddings,
+            bank_absent: Some(&queue.absent),
+            offset: self.offset,
+            log_q: log_q.as_deref(),
+            item_ids: item_ids.as_deref(),
+            user_ids: self.user_ids.as_deref(),
+            weights: weights.as_deref(),
+            upstream: upstream.as_deref(),
+        };
+        run(&inputs)
+    }
+
+    /// What the call should give.
+    pub(crate) fn expected(&self, upstream: Option<&[f32]>) -> oracle::Outputs {
+        self.with_inputs(upstream, |inputs| oracle::evaluate(&self.config, inputs).expect("a valid case"))
+    }
+
+    /// Every embedding buffer, to change all of them alike.
+    pub(crate) fn embeddings_mut(&mut self) -> impl Iterator<Item = &mut Vec<f32>> {
+        let bank = self.bank.iter_mut().flat_map(|bank| &mut bank.pushes);
+        let items = std::iter::once(&mut self.items).chain(self.extra.as_mut()).chain(bank);
+        std::iter::once(&mut self.users).chain(items.map(|items| &mut items.embeddings))
+    }
+
+    /// The same problem with each embedding moved by a relative 1e-3: the same conditioning, other
+    /// roundings. Duplicates move alike, so that they stay duplicates.
+    pub(crate) fn sibling(&self, seed: u64) -> Self {
+        let mut sibling = self.clone();
+        let dtype = self.dtype;
+        for buffer in sibling.embeddings_mut() {
+            for x in buffer {
+                let mut random =
+                    fastrand::Rng::with_seed(seed ^ u64::from(x.to_bits()).wrapping_mul(0x9e37_79b9));
+                *x = round_to(dtype, *x * (1.0 + 2e-3 * (random.f32() - 0.5)));
+            }
+        }
+        sibling
+    }
+}

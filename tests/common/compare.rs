@@ -1,0 +1,165 @@
+//! The tolerance: `||x - x64|| <= 2 r + 4 eps ||x64||` for each output, in the Euclidean norm over the whole
+//! tensor, where x64 is the oracle's result, eps the spacing of the output's type and r the error of the
+//! materialised computation (`materialised.rs`).
+//!
+//! A tensor of few elements, or one that few rows dominate, may be right by luck, which would make r too
+//! strict; so r is the largest error over the case and its [`SIBLINGS`] (same problem, inputs moved by
+//! 1e-3). They are only computed as far as they are needed, since a larger r never makes a check fail. For a
+//! sum over rows (the reduced loss, d(1/tau)) x64 and r are summed without signs: a sum whose terms cancel
+//! cannot be more exact than its terms.
+
+use inbatch::{Dtype, Reduction, oracle};
+
+use super::case::{Case, epsilon};
+use super::materialised;
+use super::subject::Results;
+
+/// Cases like the one at hand over which r is taken.
+const SIBLINGS: u64 = 32;
+
+fn norm(values: impl Iterator<Item = f64>) -> f64 {
+    values.map(|x| x * x).sum::<f64>().sqrt()
+}
+
+/// `||x - y||`, over the elements where both are finite.
+fn distance(x: &[f64], y: &[f64]) -> f64 {
+    norm(x.iter().zip(y).map(|(x, y)| x - y).filter(|d| d.is_finite()))
+}
+
+/// Errors of the materialised computation, absolute.
+#[derive(Clone, Copy, Debug, Default)]
+struct Errors {
+    row_losses: f64,
+    log_sum_exp: f64,
+    loss: f64,
+    users: f64,
+    items: f64,
+    extra: f64,
+    inverse_temperature: f64,
+}
+
+fn sum_of_differences(x: &[f64], y: &[f64]) -> f64 {
+    x.iter().zip(y).map(|(x, y)| (x - y).abs()).filter(|d| d.is_finite()).sum()
+}
+
+impl Errors {
+    fn between(low: &oracle::Outputs, exact: &oracle::Outputs) -> Self {
+        Self {
+            row_losses: distance(&low.row_losses, &exact.row_losses),
+            log_sum_exp: distance(&low.log_sum_exp, &exact.log_sum_exp),
+            loss: sum_of_differences(&low.row_losses, &exact.row_losses),
+            users: distance(&low.d_users, &exact.d_users),
+            items: distance(&low.d_items, &exact.d_items),
+            extra: distance(&low.d_extra, &exact.d_extra),
+            inverse_temperature: sum_of_differences(
+                &low.d_inverse_temperature_rows,
+                &exact.d_inverse_temperature_rows,
+            ),
+        }
+    }
+
+    fn max(self, other: Self) -> Self {
+        Self {
+            row_losses: self.row_losses.max(other.row_losses),
+            log_sum_exp: self.log_sum_exp.max(other.log_sum_exp),
+            loss: self.loss.max(other.loss),
+            users: self.users.max(other.users),
+            items: self.items.max(other.items),
+            extra: self.extra.max(other.extra),
+            inverse_temperature: self.inverse_temperature.max(other.inverse_temperature),
+        }
+    }
+
+    fn of(case: &Case, upstream: Option<&[f32]>, exact: &oracle::Outputs) -> Self {
+        Self::between(&materialised::evaluate(case, upstream), exact)
+    }
+}
+
+/// NaN where NaN is expected, the same infinities, and the rest within the tolerance.
+fn tensor(name: &str, found: &[f64], expected: &[f64], r: f64, eps: f64) -> Result<(), String> {
+    if found.len() != expected.len() {
+        return Err(format!("{name}: {} elements, expected {}", found.len(), expected.len()));
+    }
+    for (k, (x, y)) in found.iter().zip(expected).enumerate() {
+        let alike = (x.is_nan() && y.is_nan()) || (x.is_infinite() && x == y);
+        if (!x.is_finite() || !y.is_finite()) && !alike {
+            return Err(format!("{name}[{k}] is {x}, expected {y}"));
+        }
+    }
+    let error = distance(found, expected);
+    let size = norm(expected.iter().copied().filter(|x| x.is_finite()));
+    let allowed = 2.0 * r + 4.0 * eps * size;
+    if error > allowed {
+        let detail = format!("materialised error {r:.3e}, norm {size:.3e}");
+        return Err(format!("{name}: error {error:.3e} exceeds {allowed:.3e} ({detail})"));
+    }
+    Ok(())
+}
+
+/// A sum over rows; `size` is the sum of its terms' magnitudes.
+fn scalar(name: &str, found: f64, expected: f64, r: f64, size: f64) -> Result<(), String> {
+    if !expected.is_finite() {
+        return tensor(name, &[found], &[expected], 0.0, 0.0);
+    }
+    let allowed = 2.0 * r + 4.0 * epsilon(Dtype::F32) * size;
+    match (found - expected).abs() <= allowed {
+        true => Ok(()),
+        false => Err(format!("{name} is {found:.9e}, expected {expected:.9e} within {allowed:.3e}")),
+    }
+}
+
+/// Compares a backend's results with the oracle's.
+pub(crate) fn check(case: &Case, upstream: Option<&[f32]>, found: &Results) -> Result<(), String> {
+    let exact = case.expected(upstream);
+    let mut r = Errors::of(case, upstream, &exact);
+    let mut verdict = within(case, &exact, r, found);
+    for k in 1..=SIBLINGS {
+        if verdict.is_ok() {
+            break;
+        }
+        let sibling = case.sibling(k);
+        r = r.max(Errors::of(&sibling, upstream, &sibling.expected(upstream)));
+        verdict = within(case, &exact, r, found);
+    }
+    verdict
+}
+
+fn within(case: &Case, exact: &oracle::Outputs, r: Errors, found: &Results) -> Result<(), String> {
+    let f32_eps = epsilon(Dtype::F32);
+    tensor("row_losses", &found.row_losses, &exact.row_losses, r.row_losses, f32_eps)?;
+    tensor("log_sum_exp", &found.log_sum_exp, &exact.log_sum_exp, r.log_sum_exp, f32_eps)?;
+    match (found.loss, exact.loss) {
+        (None, None) => {}
+        (Some(found), Some(expected)) => {
+            let scale = reduction_scale(case);
+            let size = exact.row_losses.iter().map(|x| x.abs()).sum::<f64>();
+            scalar("loss", found, expected, r.loss * scale, size * scale)?;
+        }
+        (found, expected) => return Err(format!("loss is {found:?}, expected {expected:?}")),
+    }
+    let Some(gradients) = &found.gradients else { return Ok(()) };
+    let eps = epsilon(case.gradient_dtype);
+    tensor("d_users", &gradients.users, &exact.d_users, r.users, eps)?;
+    tensor("d_items", &gradients.items, &exact.d_items, r.items, eps)?;
+    if let Some(extra) = &gradients.extra {
+        tensor("d_extra", extra, &exact.d_extra, r.extra, eps)?;
+    }
+    let size = exact.d_inverse_temperature_rows.iter().map(|x| x.abs()).sum::<f64>();
+    scalar(
+        "d_inverse_temperature",
+        gradients.inverse_temperature,
+        exact.d_inverse_temperature,
+        r.inverse_temperature,
+        size,
+    )
+}
+
+/// What the reduction multiplies a sum of row losses by, without sign.
+fn reduction_scale(case: &Case) -> f64 {
+    let weights = case.weights.iter().flatten().map(|w| f64::from(*w));
+    match case.config.get_reduction() {
+        Reduction::Mean => 1.0 / case.rows() as f64,
+        Reduction::WeightedMean => 1.0 / weights.sum::<f64>().abs(),
+        _ => 1.0,
+    }
+}

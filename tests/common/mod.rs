@@ -1,0 +1,13 @@
+//! What the test files share: random cases, the materialised reference that sets tolerances, and the
+//! properties that every backend must have. A backend takes part by implementing [`Subject`].
+#![allow(dead_code, reason = "each test file uses its own part")]
+
+pub(crate) mod case;
+pub(crate) mod compare;
+pub(crate) mod cpu_subject;
+pub(crate) mod materialised;
+pub(crate) mod properties;
+pub(crate) mod spec;
+pub(crate) mod subject;
+
+pub(crate) use spec::Limits;

@@ -1,0 +1,110 @@
+//! A training step in a CUDA graph: captured once, replayed past the bank's wrap-around.
+
+use inbatch::LossConfig;
+use inbatch::bank::BankConfig;
+use inbatch::cuda::cudarc::driver::CudaContext;
+use inbatch::cuda::cudarc::driver::sys::{CUgraphInstantiate_flags, CUstreamCaptureMode};
+use inbatch::cuda::{Device, InBatchLoss, MemoryBank};
+
+use crate::support::{Case, Grads, OnDevice, bits, gpu};
+
+const CAPACITY: usize = 10;
+
+/// Everything that a captured step needs, at addresses that stay.
+struct Trainer {
+    device: Device,
+    inputs: OnDevice<f32>,
+    loss: InBatchLoss,
+    bank: MemoryBank<f32>,
+    gradients: Grads<f32>,
+}
+
+impl Trainer {
+    fn new(device: &Device, case: &Case<f32>) -> Self {
+        let config = LossConfig::new(0.1).unwrap().normalize(true).exclude_same_item(true);
+        // From the second push on the bank is read, and never items older than three pushes.
+        let bank_config = BankConfig::new(CAPACITY, case.dim).unwrap().warm_up(2).max_age(3);
+        let mut trainer = Self {
+            device: device.clone(),
+            inputs: OnDevice::new(device, case),
+            loss: InBatchLoss::new(device, config).unwrap(),
+            bank: MemoryBank::new(device, bank_config).unwrap(),
+            gradients: Grads::poisoned(device, case),
+        };
+        let problem = inbatch::Problem { bank_columns: CAPACITY, ..case.problem() };
+        trainer.loss.reserve(&problem).unwrap();
+        trainer
+    }
+
+    fn step(&mut self) {
+        let batch = self.inputs.batch(true, true).bank(&self.bank);
+        self.loss.step(&batch, &mut self.gradients.view(true)).unwrap();
+        self.bank.push(&self.inputs.pushed()).unwrap();
+    }
+
+    /// Gradients, and what the bank then makes of the next loss.
+    fn read(&mut self) -> ([Vec<f32>; 3], Vec<u32>) {
+        let gradients = self.gradients.read(&self.device, true);
+        let batch = self.inputs.batch(true, true).bank(&self.bank);
+        let output = self.loss.evaluate(&batch).unwrap();
+        (gradients, bits(&output.log_sum_exp().unwrap()))
+    }
+}
+
+#[test]
+fn replays_equal_eager_steps_past_the_wrap_around() {
+    let gpu = gpu();
+    let context = CudaContext::new(0).unwrap();
+    // SAFETY: each buffer below is used on one stream only.
+    unsafe { context.disable_event_tracking() };
+    let device = Device::on_stream(context.new_stream().unwrap()).unwrap();
+    let cases: Vec<_> = (0..8).map(|seed| Case::<f32>::random((3, 4, 2, 20, 1), 100 + seed)).collect();
+
+    let mut eager = Trainer::new(&device, &cases[0]);
+    let mut captured = Trainer::new(&device, &cases[0]);
+    device.synchronize().unwrap();
+    let stream = captured.device.stream().clone();
+    stream.begin_capture(CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL).unwrap();
+    captured.step();
+    let graph = stream.end_capture(CUgraphInstantiate_flags(0)).unwrap().expect("a graph");
+
+    for (replay, case) in cases.iter().enumerate() {
+        if replay == 5 {
+            // The temperature lives on the device: the graph sees a new one.
+            eager.loss.set_temperature(0.25).unwrap();
+            captured.loss.set_temperature(0.25).unwrap();
+        }
+        eager.inputs.refill(&device, case);
+        captured.inputs.refill(&device, case);
+        eager.step();
+        graph.launch().unwrap();
+        assert_eq!(captured.read(), eager.read(), "replay {replay}");
+        assert_eq!(captured.bank.len().unwrap(), eager.bank.len().unwrap());
+        assert_eq!(captured.bank.step().unwrap(), replay as u64 + 1);
+    }
+    assert_eq!(captured.bank.len().unwrap(), CAPACITY, "the ring has wrapped around");
+    drop(graph);
+    drop(gpu);
+}
+
+#[test]
+fn a_capture_that_would_allocate_is_refused() {
+    let gpu = gpu();
+    let context = CudaContext::new(0).unwrap();
+    // SAFETY: each buffer below is used on one stream only.
+    unsafe { context.disable_event_tracking() };
+    let device = Device::on_stream(context.new_stream().unwrap()).unwrap();
+    let case = Case::<f32>::random((3, 4, 0, 8, 0), 1);
+    let inputs = OnDevice::new(&device, &case);
+    let mut gradients = Grads::<f32>::poisoned(&device, &case);
+    let mut loss = InBatchLoss::new(&device, LossConfig::new(0.1).unwrap()).unwrap();
+    device.synchronize().unwrap();
+    device.stream().begin_capture(CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL).unwrap();
+    let error = loss.step(&inputs.batch(false, false), &mut gradients.view(false)).unwrap_err();
+    assert!(matches!(error, inbatch::Error::Capturing { .. }), "{error}");
+    assert!(error.to_string().contains("reserve"), "{error}");
+    device.stream().end_capture(CUgraphInstantiate_flags(0)).unwrap();
+    // Nothing is lost: the same object works once the capture is over.
+    loss.step(&inputs.batch(false, false), &mut gradients.view(false)).unwrap().loss().unwrap();
+    drop(gpu);
+}

@@ -1,0 +1,18 @@
+//! The CUDA backend, on the GPU where there is one and on the emulator where there is none: the PTX that runs is the
+//! PTX that the crate embeds.
+#![cfg(feature = "cuda")]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod bank;
+mod edges;
+mod errors;
+mod graph;
+mod kernels;
+mod oracle;
+mod properties;
+mod resources;
+mod same_bits;
+mod subject;
+mod support;

@@ -1,0 +1,146 @@
+//! Against the f64 oracle: every dtype, every chunk of D, every feature, sizes around the tile.
+
+use half::{bf16, f16};
+use inbatch::oracle;
+use inbatch::{Element, LossConfig, PositiveCorrection, Reduction};
+
+use crate::support::{Case, Gpu, Real, Results, Shape, gpu, step};
+
+fn widen<T: Element>(values: &[T]) -> Vec<f64> {
+    values.iter().map(|value| f64::from(value.to_f32())).collect()
+}
+
+fn floats(bits: &[u32]) -> Vec<f64> {
+    bits.iter().map(|&bits| f64::from(f32::from_bits(bits))).collect()
+}
+
+/// ||got - expected|| / ||expected||, the plain norm where the expected is 0.
+fn error(got: &[f64], expected: &[f64]) -> f64 {
+    assert_eq!(got.len(), expected.len());
+    let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|x| x * x).sum::<f64>().sqrt();
+    // An infinity must be met exactly; then it is no distance.
+    let difference = norm(&mut got.iter().zip(expected).map(|(g, e)| if g == e { 0.0 } else { g - e }));
+    let size = norm(&mut expected.iter().copied().filter(|e| e.is_finite()));
+    if size == 0.0 { difference } else { difference / size }
+}
+
+fn expect<T: Element>(case: &Case<T>, config: &LossConfig, weighted: bool) -> oracle::Outputs {
+    let log_q = [case.log_q.clone(), case.extra_log_q.clone()].concat();
+    let log_q: Vec<f64> = log_q.iter().map(|&x| f64::from(x)).collect();
+    let item_ids = [case.item_ids.clone(), case.extra_item_ids.clone()].concat();
+    let weights: Vec<f64> = case.weights.iter().map(|&x| f64::from(x)).collect();
+    let inputs = oracle::Inputs {
+        dim: case.dim,
+        users: &widen(&case.users),
+        items: &widen(&case.items),
+        extra: &widen(&case.extra),
+        offset: case.offset,
+        log_q: Some(&log_q),
+        item_ids: Some(&item_ids),
+        user_ids: Some(&case.user_ids),
+        weights: weighted.then_some(&weights[..]),
+        ..oracle::Inputs::default()
+    };
+    oracle::evaluate(config, &inputs).unwrap()
+}
+
+/// Relative errors of f32 arithmetic on sums of this length, at logits of a few dozens.
+const F32_TOLERANCE: f64 = 5e-6;
+
+fn compare<G: Element>(got: &Results<G>, expected: &oracle::Outputs, context: &str) {
+    let rounding = match G::DTYPE {
+        inbatch::Dtype::F32 => 0.0,
+        inbatch::Dtype::F16 => 2f64.powi(-11),
+        _ => 2f64.powi(-8),
+    };
+    let check = |name: &str, got: &[f64], expected: &[f64], tolerance: f64| {
+        let error = error(got, expected);
+        assert!(error <= tolerance, "{context}: {name} off by {error:e}");
+    };
+    if let Some(loss) = expected.loss {
+        let got = f64::from(f32::from_bits(got.loss.expect("a scalar loss")));
+        check("loss", &[got], &[loss], 2.0 * F32_TOLERANCE);
+    }
+    check("row losses", &floats(&got.row_losses), &expected.row_losses, F32_TOLERANCE);
+    check("log-sum-exp", &floats(&got.log_sum_exp), &expected.log_sum_exp, F32_TOLERANCE);
+    check("d_users", &widen(&got.d_users), &expected.d_users, F32_TOLERANCE + rounding);
+    check("d_items", &widen(&got.d_items), &expected.d_items, F32_TOLERANCE + rounding);
+    check("d_extra", &widen(&got.d_extra), &expected.d_extra, F32_TOLERANCE + rounding);
+    let got = f64::from(f32::from_bits(got.d_inverse_temperature));
+    // Rows of either sign cancel in the sum.
+    let scale: f64 = expected.d_inverse_temperature_rows.iter().map(|x| x.abs()).sum();
+    let off = (got - expected.d_inverse_temperature).abs() / scale.max(f64::MIN_POSITIVE);
+    assert!(off <= F32_TOLERANCE, "{context}: d(1/tau) off by {off:e}");
+}
+
+fn run<T: Real, G: Real>(gpu: &Gpu, shape: Shape, config: LossConfig, weighted: bool, seed: u64) {
+    let case = Case::<T>::random(shape, seed);
+    let got = step::<T, G>(gpu, config, &case, weighted);
+    let context = format!("{shape:?} {} -> {} {config:?}", T::DTYPE, G::DTYPE);
+    compare(&got, &expect(&case, &config, weighted), &context);
+}
+
+fn plain() -> LossConfig {
+    LossConfig::new(0.2).unwrap()
+}
+
+#[test]
+fn shapes_around_the_tile_and_every_chunk_of_dim() {
+    let gpu = gpu();
+    let shapes: [Shape; 9] = [
+        (1, 1, 0, 1, 0),
+        (1, 2, 1, 3, 1),
+        (7, 7, 0, 16, 0),
+        (63, 70, 5, 31, 2),
+        (64, 64, 64, 64, 0),
+        (65, 131, 3, 65, 66),
+        (5, 9, 130, 128, 4),
+        (3, 4, 0, 257, 1),
+        (2, 66, 0, 520, 0),
+    ];
+    for (seed, shape) in shapes.into_iter().enumerate() {
+        run::<f32, f32>(&gpu, shape, plain(), false, seed as u64);
+    }
+}
+
+#[test]
+fn dtypes() {
+    let gpu = gpu();
+    let shape = (20, 33, 9, 40, 3);
+    let config = plain().normalize(true);
+    run::<f16, f16>(&gpu, shape, config, false, 1);
+    run::<f16, f32>(&gpu, shape, config, false, 2);
+    run::<f16, bf16>(&gpu, shape, config, false, 3);
+    run::<bf16, bf16>(&gpu, shape, config, false, 4);
+    run::<bf16, f32>(&gpu, shape, config, false, 5);
+    run::<bf16, f16>(&gpu, shape, config, false, 6);
+    run::<f32, f16>(&gpu, shape, config, false, 7);
+    run::<f32, bf16>(&gpu, shape, config, false, 8);
+    // Rows that are no multiple of 16 bytes, and chunks of 128 and 256.
+    for (dim, seed) in [(13, 9), (72, 10), (130, 11)] {
+        run::<f16, f32>(&gpu, (9, 11, 2, dim, 1), plain(), false, seed);
+        run::<bf16, f32>(&gpu, (9, 11, 2, dim, 1), plain(), false, seed);
+    }
+}
+
+#[test]
+fn features() {
+    let gpu = gpu();
+    let shape = (33, 70, 40, 24, 5);
+    let configs = [
+        plain().normalize(true),
+        plain().exclude_same_item(true),
+        plain().exclude_same_user(true),
+        plain().exclude_same_item(true).exclude_same_user(true).normalize(true),
+        plain().positive_correction(PositiveCorrection::Uncorrected),
+        plain().logq_scale(0.0).unwrap(),
+        plain().logq_scale(0.5).unwrap().reduction(Reduction::Sum),
+        plain().reduction(Reduction::None),
+        LossConfig::new(0.03).unwrap().normalize(true).exclude_same_item(true),
+    ];
+    for (seed, config) in configs.into_iter().enumerate() {
+        run::<f32, f32>(&gpu, shape, config, false, seed as u64);
+        run::<f32, f32>(&gpu, shape, config, true, seed as u64);
+    }
+    run::<f32, f32>(&gpu, shape, plain().reduction(Reduction::WeightedMean), true, 77);
+}

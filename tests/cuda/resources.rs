@@ -1,0 +1,98 @@
+//! What a step costs beside time: allocations, bytes, launches.
+
+use std::collections::BTreeMap;
+
+use inbatch::LossConfig;
+use inbatch::cuda::{Device, InBatchLoss};
+
+use crate::support::{Case, Grads, OnDevice, Results, gpu, step, step_with};
+
+fn config() -> LossConfig {
+    LossConfig::new(0.1).unwrap().normalize(true).exclude_same_item(true)
+}
+
+fn launches(device: &Device) -> BTreeMap<&'static str, u64> {
+    device.counters().launches.into_iter().collect()
+}
+
+/// Launches since `before`, by kernel.
+fn since(device: &Device, before: &BTreeMap<&'static str, u64>) -> Vec<(String, u64)> {
+    let news =
+        launches(device).into_iter().map(|(name, n)| (name.to_owned(), n - before.get(name).unwrap_or(&0)));
+    news.filter(|(_, n)| *n > 0).collect()
+}
+
+#[test]
+fn a_step_allocates_what_was_announced_and_then_nothing() {
+    let gpu = gpu();
+    let case = Case::<f32>::random((70, 90, 11, 40, 3), 1);
+    let before = gpu.device.counters();
+    let mut loss = InBatchLoss::new(&gpu.device, config()).unwrap();
+    let announced = loss.workspace_bytes(&case.problem()) as u64;
+    loss.reserve(&case.problem()).unwrap();
+    let reserved = gpu.device.counters();
+    assert_eq!(reserved.allocated_bytes - before.allocated_bytes, announced);
+    for weighted in [false, true] {
+        let _: Results<f32> = step_with(&gpu, &mut loss, &case, weighted);
+    }
+    let inputs = OnDevice::new(&gpu.device, &case);
+    loss.evaluate(&inputs.batch(true, false)).unwrap();
+    loss.forward(&inputs.batch(false, false)).unwrap();
+    let mut gradients = Grads::<f32>::poisoned(&gpu.device, &case);
+    loss.backward(&inputs.batch(false, false), None, &mut gradients.view(false))
+        .unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(gpu.device.counters().allocations, reserved.allocations, "no call allocated");
+    drop(loss);
+    assert_eq!(gpu.device.counters().allocated_bytes, before.allocated_bytes, "everything is given back");
+}
+
+#[test]
+fn bytes_grow_linearly() {
+    let gpu = gpu();
+    let loss = InBatchLoss::new(&gpu.device, config()).unwrap();
+    let case = Case::<f32>::random((1, 1, 0, 64, 0), 1);
+    let bytes = |n: usize| {
+        let problem = inbatch::Problem { rows: n, batch_columns: n, bank_columns: n, ..case.problem() };
+        loss.workspace_bytes(&problem) as f64
+    };
+    // Large enough that the sweeps are not split.
+    let (a, b, c) = (bytes(1 << 17), bytes(1 << 18), bytes(1 << 19));
+    assert!((b / a - 2.0).abs() < 0.01 && (c / b - 2.0).abs() < 0.01, "{a} {b} {c}");
+    let inputs_and_outputs = (1 << 19) as f64 * 64.0 * 4.0 * 2.0;
+    assert!(c < 1.5 * inputs_and_outputs, "{c}");
+}
+
+#[test]
+fn every_kernel_of_a_step_by_name() {
+    let gpu = gpu();
+    for (dim, chunk) in [(20, "64"), (65, "128"), (129, "256")] {
+        let case = Case::<half::bf16>::random((5, 9, 4, dim, 2), dim as u64);
+        let before = launches(&gpu.device);
+        if let Some(emulator) = gpu.emulator {
+            emulator.clear();
+        }
+        let _: Results<half::f16> = step(&gpu, config(), &case, false);
+        let mut expected: Vec<(String, u64)> = [
+            "column_gradients_bf16_f16".to_owned(),
+            "merge_partials".to_owned(),
+            "objective_rows".to_owned(),
+            "prepare_columns_bf16".to_owned(),
+            "prepare_rows_bf16".to_owned(),
+            "reduce_losses".to_owned(),
+            "reduce_terms".to_owned(),
+            "row_gradients_bf16_f16".to_owned(),
+            format!("stream_backward_{chunk}_bf16"),
+            format!("stream_forward_{chunk}_bf16"),
+        ]
+        .map(|name| (name, 1))
+        .to_vec();
+        expected.sort();
+        assert_eq!(since(&gpu.device, &before), expected);
+        if let Some(emulator) = gpu.emulator {
+            let mut ran: Vec<_> =
+                emulator.kernels().into_iter().map(|kernel| (kernel.name, kernel.launches)).collect();
+            ran.sort();
+            assert_eq!(ran, expected, "what the emulator ran");
+        }
+    }
+}
