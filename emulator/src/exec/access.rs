@@ -7,7 +7,7 @@ use super::race::Use;
 use super::regs::{Class, LANES, Regs, lanes, put};
 use super::warp::Warp;
 use super::{Checks, FaultKind};
-use crate::memory::{Allocation, Unready};
+use crate::memory::Allocation;
 
 /// Addresses of all lanes.
 pub(crate) type Addresses = [u64; LANES];
@@ -102,12 +102,16 @@ impl<'a> Machine<'a> {
         let len = total(a);
         let size = u64::from(self.shared.bytes());
         let good = mask & self.in_window(Space::Shared, mask, at, size, len)?;
-        if self.checks().init {
-            self.check_shared_ready(good, at, len)?;
-        }
         self.order_shared(w, a.strength, good, at, [true, false]);
-        if self.checks().race && good != 0 {
-            self.race_shared(w, Use::read(len, a.strength), good, at, |_| true)?;
+        self.check_shared(w, Use::read(len, a.strength), good, at, |_| true)?;
+        if a.class == Class::Narrow && a.bytes == 4 && good == u32::MAX {
+            let words = self.shared.words();
+            match a.count {
+                1 => gather_words::<1>(&mut w.regs, a, words, at),
+                2 => gather_words::<2>(&mut w.regs, a, words, at),
+                _ => gather_words::<4>(&mut w.regs, a, words, at),
+            }
+            return Ok(());
         }
         let shared = &self.shared;
         gather(&mut w.regs, a, mask, good, at, |_, at, len| shared.load(at as u32, len));
@@ -119,16 +123,7 @@ impl<'a> Machine<'a> {
         let len = total(a);
         let size = u64::from(self.shared.bytes());
         let good = mask & self.in_window(Space::Shared, mask, at, size, len)?;
-        if self.checks().init
-            && let Some(lane) = lanes(good).find(|lane| self.shared.pending(at[*lane] as u32, len as u32))
-        {
-            return Err(self.not_waited(lane, at[lane], "written"));
-        }
-        if self.checks().race && good != 0 {
-            self.race_shared(w, Use::write(len, a.strength), good, at, |lanes| {
-                same_values(&w.regs, a, lanes)
-            })?;
-        }
+        self.check_shared(w, Use::write(len, a.strength), good, at, |lanes| same_values(&w.regs, a, lanes))?;
         self.order_shared(w, a.strength, good, at, [false, true]);
         let shared = &mut self.shared;
         scatter(&w.regs, a, good, at, |_, at, len, value| shared.store(at as u32, len, value));
@@ -362,34 +357,6 @@ impl<'a> Machine<'a> {
             .address(address)
             .allocation(allocation.map(|a| a.info()))
     }
-
-    /// A fault if any byte of shared memory that is read was not written, or is still on its way.
-    #[inline(always)]
-    pub(crate) fn check_shared_ready(&self, mask: u32, at: &Addresses, len: u64) -> Outcome<()> {
-        for lane in lanes(mask) {
-            match self.shared.unready(at[lane] as u32, len as u32) {
-                None => {}
-                Some(Unready::Pending) => return Err(self.not_waited(lane, at[lane], "read")),
-                Some(Unready::Uninitialised) => {
-                    let message = format!(
-                        "reads {len} bytes of shared memory at offset {:#x} that nobody wrote",
-                        at[lane]
-                    );
-                    return Err(Fault::new(FaultKind::Uninitialised, lane, message).address(at[lane]));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    #[cold]
-    fn not_waited(&self, lane: usize, at: u64, what: &str) -> Box<Fault> {
-        let message = format!(
-            "shared memory at offset {at:#x} is {what} while an asynchronous copy into it is pending; \
-             wait for its group, then pass a barrier"
-        );
-        Fault::new(FaultKind::AsyncNotWaited, lane, message).address(at)
-    }
 }
 
 #[cold]
@@ -432,6 +399,23 @@ fn same_values(regs: &Regs, a: &Access, mask: u32) -> bool {
             lanes(mask).all(|lane| (values[lane] ^ values[first]) & width == 0)
         }
     })
+}
+
+/// Fills `N` data registers of all lanes from words of shared memory. The addresses were checked.
+#[inline(always)]
+fn gather_words<const N: usize>(regs: &mut Regs, a: &Access, words: &[u32], at: &Addresses) {
+    let mut out = [[0; LANES]; N];
+    for (lane, at) in at.iter().enumerate() {
+        let first = (*at >> 2) as usize;
+        if let Some(found) = words.get(first..first + N) {
+            for (out, word) in out.iter_mut().zip(found) {
+                out[lane] = *word;
+            }
+        }
+    }
+    for (slot, out) in a.data.iter().zip(out) {
+        regs.narrow[*slot as usize] = out;
+    }
 }
 
 /// Fills the data registers of the lanes of `mask` from `fetch(lane, address, bytes)`; lanes not in `good` get 0.

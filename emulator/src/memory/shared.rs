@@ -37,6 +37,11 @@ impl SharedMemory {
         self.bytes
     }
 
+    /// All of it, by words.
+    pub(crate) fn words(&self) -> &[u32] {
+        &self.words
+    }
+
     /// The `len` (1, 2 or 4) bytes at `at`, a multiple of `len`.
     #[inline(always)]
     pub(crate) fn load(&self, at: u32, len: u32) -> u32 {

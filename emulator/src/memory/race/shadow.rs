@@ -11,10 +11,19 @@ pub(crate) struct Me<'a> {
     pub(crate) warp: u32,
     /// The warp's bit in a set of warps.
     pub(crate) bit: u32,
+    /// Copies of the clock's stamp and floor, which every access needs.
+    pub(crate) time: u32,
+    pub(crate) sub: u16,
+    pub(crate) floor: u32,
     pub(crate) clock: &'a WarpClock,
 }
 
-impl Me<'_> {
+impl<'a> Me<'a> {
+    pub(crate) fn new(block: u32, blocks: u32, warp: u32, clock: &'a WarpClock) -> Self {
+        let WarpClock { time, sub, floor, .. } = *clock;
+        Me { block, blocks, warp, bit: 1 << (warp & 31), time, sub, floor, clock }
+    }
+
     /// Whether something that each other block of the launch published is known.
     pub(crate) fn knows_all_blocks(&self) -> bool {
         (0..self.blocks).all(|block| block == self.block || self.clock.acquired.knows_of(block))
@@ -48,20 +57,24 @@ impl<const ONE_BLOCK: bool> Shadow<ONE_BLOCK> {
         self.times.clear();
     }
 
-    /// Checks and remembers an access to bytes of word `word`.
+    /// Checks and remembers an access to the same bytes of `count` words from `word` on.
     #[inline(always)]
-    pub(crate) fn touch(&mut self, word: u32, touch: &Touch, me: &Me<'_>) -> Option<Conflict> {
-        let cell = self.cells.get_mut(word as usize)?;
+    pub(crate) fn touch(&mut self, word: u32, count: u32, touch: &Touch, me: &Me<'_>) -> Option<Conflict> {
+        let cells = self.cells.get_mut(word as usize..(word + count) as usize)?;
         if !touch.strong && self.split.is_empty() && self.times.is_empty() {
-            let done = match touch.kind {
-                Kind::Read => cell.read_at_once(me, touch.lanes, touch.bytes),
-                Kind::Write => cell.write_at_once(me, touch.lanes, touch.bytes),
-            };
+            let mut done = true;
+            for cell in cells {
+                done &= match touch.kind {
+                    Kind::Read => cell.read_at_once(me, touch.lanes, touch.bytes),
+                    Kind::Write => cell.write_at_once(me, touch.lanes, touch.bytes),
+                };
+            }
             if done {
                 return None;
             }
         }
-        self.touch_slowly(word, touch, me)
+        // To do a word twice does no harm: the second time it is the same thread's own access.
+        (word..word + count).find_map(|word| self.touch_slowly(word, touch, me))
     }
 
     #[inline(never)]
