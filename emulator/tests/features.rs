@@ -1,4 +1,6 @@
 //! Groups of instructions in kernels as nvcc compiles them, against plain Rust.
+#![allow(clippy::result_large_err, reason = "the errors of a few calls in a test")]
+
 use half::{bf16, f16};
 use ptx_emulator::exec::{LaunchConfig, Program, Report, Settings, launch};
 use ptx_emulator::memory::DeviceMemory;
