@@ -6,6 +6,7 @@ use super::op::{Atomic, AtomicKind, AtomicType, Space, window};
 use super::race::Use;
 use super::regs::{LANES, Regs, lanes, put};
 use super::scalar::half::{Half, HalfMode, add, packed};
+use super::scalar::{FloatMode, float32};
 use super::warp::Warp;
 use crate::memory::race::Kind;
 
@@ -165,7 +166,10 @@ fn sum(ty: AtomicType, old: u64, b: u64) -> u64 {
     let pair =
         |kind| u64::from(packed([old as u32, b as u32], |[x, y]| add(kind, x, y, HalfMode::default())));
     match ty {
-        AtomicType::F32 => u64::from((f32::from_bits(old as u32) + f32::from_bits(b as u32)).to_bits()),
+        AtomicType::F32 => {
+            let sum = float32::add(f32::from_bits(old as u32), f32::from_bits(b as u32), FloatMode::NEAREST);
+            u64::from(sum.to_bits())
+        }
         AtomicType::F64 => (f64::from_bits(old) + f64::from_bits(b)).to_bits(),
         AtomicType::F16 => half(Half::F16),
         AtomicType::Bf16 => half(Half::Bf16),

@@ -5,7 +5,7 @@ use super::macros::{lanewise, rare, rarely};
 use crate::exec::regs::{Class, put};
 use crate::exec::scalar::Rounding;
 use crate::exec::scalar::convert::{Conversion, f32_to_s32, f32_to_u32, pack_f32};
-use crate::exec::scalar::float32::{canonical, saturate};
+use crate::exec::scalar::float32::{canonical, flush, saturate};
 use crate::exec::scalar::half::{self, Half};
 use crate::ptx::ast::ScalarType;
 
@@ -58,7 +58,7 @@ pub(super) static FORMS: &[&[Form]] = &[
         lanewise!("cvt.rn.f32.s32", F32:f32, [S32:i32], |a| a as f32),
         lanewise!("cvt.rn.f32.u32", F32:f32, [U32:u32], |a| a as f32),
         lanewise!("cvt.sat.f32.f32", F32:f32, [F32:f32], saturate),
-        lanewise!("cvt.ftz.sat.f32.f32", F32:f32, [F32:f32], saturate),
+        lanewise!("cvt.ftz.sat.f32.f32", F32:f32, [F32:f32], |a| saturate(flush(a))),
         lanewise!("cvt.f32.f16", F32:f32, [F16:u16], |a| canonical(half::f16_to_f32(a))),
         lanewise!("cvt.f32.bf16", F32:f32, [Bf16:u16], |a| canonical(half::bf16_to_f32(a))),
         lanewise!("cvt.rn.f16.f32", F16:u16, [F32:f32], half::f32_to_f16),

@@ -155,7 +155,7 @@ impl Builder<'_> {
         match operand {
             Operand::Register(name) => {
                 let (declared, slot) = self.register(i, name)?;
-                let relaxed = matches!(i.opcode.as_str(), "cvt" | "ld");
+                let relaxed = matches!(i.opcode.as_str(), "cvt" | "ld" | "ldu");
                 let same = Class::of(declared) == Class::of(ty);
                 let fits = declared.bytes() == ty.bytes()
                     || (relaxed && declared.bytes() > ty.bytes())
