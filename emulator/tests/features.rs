@@ -252,7 +252,7 @@ fn asynchronous_copies_through_a_ring() {
         let device = Device::new(seed, 1);
         let y = device.room(64);
         let mut params = pointers(&[device.floats(&x), y]);
-        params.extend((n as i32).to_le_bytes());
+        params.extend(n.to_le_bytes());
         device.launch("tile_copy", [1, 64, 3 * 1024], &params);
         let want: Vec<f32> = (0..64)
             .map(|t| {
