@@ -4,6 +4,7 @@ mod async_copy;
 mod atomic;
 mod barrier;
 mod block;
+mod bounds;
 mod fault;
 mod forms;
 mod launch;

@@ -102,6 +102,6 @@ extern "C" __global__ void spaces(const u32* x, u32* y) {
 }
 __device__ u32 table[4] = {11, 22, 33, 44}; __constant__ float scale[2] = {0.5f, 3.0f};
 struct Big { u32 a[5]; double d; };
-extern "C" __global__ void variables(u32* y, float* z, const Big big) { u32 t = threadIdx.x; y[t] = table[t % 4] + big.a[t % 5]; z[t] = scale[t % 2] * (float)big.d; if (t == 0) table[1] = 5; }
+extern "C" __global__ void variables(u32* y, float* z, const Big big) { u32 t = threadIdx.x; y[t] = table[t % 4] + big.a[t % 5]; z[t] = scale[t % 2] * (float)big.d; __syncthreads(); if (t == 0) table[1] = 5; }
 // Lanes of one warp take a lock in turn: those that spin must not starve the one that holds it.
 extern "C" __global__ void lock(u32* y) { for (bool done = false; !done;) { if (atomicCAS(y, 0u, 1u) == 0) { *(volatile u32*)(y + 1) += 1; __threadfence(); atomicExch(y, 0u); done = true; } } }
