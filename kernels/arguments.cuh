@@ -111,6 +111,8 @@ static_assert(sizeof(MergeArguments) == 64, "mirror of src/cuda/arguments.rs");
 
 struct ObjectiveArguments {
     const float* lse;       // [B]
+    const float* maximum;   // [B] m_i, and with l_i the same sum unrounded
+    const float* sum;       // [B] l_i
     const float* positive;  // [B] z+
     const float* weights;   // [B] or null
     float* loss;            // [B] weighted
@@ -119,7 +121,7 @@ struct ObjectiveArguments {
     int rows;
     int padding;
 };
-static_assert(sizeof(ObjectiveArguments) == 56, "mirror of src/cuda/arguments.rs");
+static_assert(sizeof(ObjectiveArguments) == 72, "mirror of src/cuda/arguments.rs");
 
 // The order of inbatch::Reduction.
 enum ReductionKind { MEAN = 0, WEIGHTED_MEAN = 1, SUM = 2, NONE = 3 };

@@ -56,8 +56,8 @@ arguments! {
         splits: i32, rows: i32, dim: i32, padding: i32,
     }
 
-    Objective: 56 {
-        lse: u64, positive: u64, weights: u64, loss: u64, a: u64, b: u64,
+    Objective: 72 {
+        lse: u64, maximum: u64, sum: u64, positive: u64, weights: u64, loss: u64, a: u64, b: u64,
         rows: i32, padding: i32,
     }
 

@@ -72,6 +72,8 @@ pub(super) fn objective<T>(device: &Device, inputs: &Inputs<T>, workspace: &Work
     let rows = inputs.problem.rows;
     let arguments = arguments::Objective {
         lse: Span::from(&workspace.lse).holds(rows, "the log-sum-exp")?,
+        maximum: Span::from(&workspace.row_maximum).holds(rows, "the row maxima")?,
+        sum: Span::from(&workspace.row_sum).holds(rows, "the row sums")?,
         positive: Span::from(&workspace.positive).holds(rows, "z+")?,
         weights: inputs.weights.holds_or_null(rows, "weights")?,
         loss: Span::from(&workspace.loss).holds(rows, "the row losses")?,
