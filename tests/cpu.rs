@@ -2,8 +2,11 @@
 
 mod common;
 
-use common::spec::BankSpec;
-use common::{Case, Cpu, Limits, Spec, Subject, edges, properties};
+use common::case::Case;
+use common::cpu_subject::Cpu;
+use common::spec::{BankSpec, Spec};
+use common::subject::Subject;
+use common::{Limits, edges, properties};
 use inbatch::{Dtype, LossConfig, Reduction};
 
 #[test]

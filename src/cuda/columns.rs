@@ -37,7 +37,6 @@ pub(super) fn prepare<T: Element>(
     }
     let words = if bank_columns > 0 { arguments::bank_state::WORDS } else { 0 };
     let ids = Span::from(&workspace.item_ids).only_if(config.excludes_same_item());
-    let norms = Span::from(&workspace.column_norms).only_if(config.normalizes());
     let arguments = arguments::PrepareColumns {
         columns: inputs.columns(true)?,
         log_q,
@@ -46,7 +45,7 @@ pub(super) fn prepare<T: Element>(
         entered: inputs.bank.entered.holds(bank_columns, "the bank's steps of entry")?,
         bias: Span::from(&workspace.bias).holds(count, "the column bias")?,
         ids: ids.holds_or_null(count, "item ids")?,
-        norms: norms.holds_or_null(2 * count, "column norms")?,
+        norms: inputs.column_norms(workspace, count)?,
         warm_up: inputs.bank.warm_up,
         max_age: inputs.bank.max_age,
         logq_scale: config.get_logq_scale(),
@@ -70,12 +69,11 @@ pub(super) fn gradients<T: Element, G: Element>(
     let problem = &inputs.problem;
     let Problem { rows, dim, batch_columns, .. } = *problem;
     let extra = sweep.owned - batch_columns;
-    let norms = 2 * problem.gradient_columns();
     let arguments = arguments::ColumnGradients {
         columns: inputs.columns(false)?,
         users: inputs.users.holds(rows * dim, "users")?,
-        row_norms: Span::from(&workspace.row_norms).holds_or_null(2 * rows, "row norms")?,
-        column_norms: Span::from(&workspace.column_norms).holds_or_null(norms, "column norms")?,
+        row_norms: inputs.row_norms(workspace)?,
+        column_norms: inputs.column_norms(workspace, problem.gradient_columns())?,
         partials: Span::from(&workspace.partials).holds(sweep.partials() * dim, "partials")?,
         positive_coefficient: Span::from(&workspace.positive_coefficient).holds(rows, "coefficients")?,
         scalars: workspace.scalars(),

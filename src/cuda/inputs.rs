@@ -4,6 +4,7 @@ use super::bank::MemoryBank;
 use super::device::Device;
 use super::launch::{Span, int};
 use super::view::{Bound, View};
+use super::workspace::Workspace;
 use super::{Batch, arguments};
 use crate::{Element, Length, LossConfig, Problem, Result};
 
@@ -11,6 +12,8 @@ use crate::{Element, Length, LossConfig, Problem, Result};
 #[derive(Debug)]
 pub(super) struct Inputs<T> {
     pub(super) problem: Problem,
+    /// Whether embeddings are normalised: the workspace may hold the norms of an earlier call.
+    pub(super) normalizes: bool,
     pub(super) users: Span<T>,
     pub(super) items: Span<T>,
     pub(super) extra: Span<T>,
@@ -77,6 +80,7 @@ impl<T: Element> Inputs<T> {
         let user_ids = optional(device, batch.user_ids.as_ref(), "user_ids", &mut guards)?;
         let inputs = Self {
             problem,
+            normalizes: config.normalizes(),
             users,
             items,
             extra: embeddings,
@@ -102,6 +106,18 @@ impl<T: Element> Inputs<T> {
             bank_count: int(bank_columns),
             dim: int(dim),
         })
+    }
+
+    /// The users' norms, null unless normalising.
+    pub(super) fn row_norms(&self, workspace: &Workspace) -> Result<u64> {
+        let norms = Span::from(&workspace.row_norms).only_if(self.normalizes);
+        norms.holds_or_null(2 * self.problem.rows, "row norms")
+    }
+
+    /// The first columns' norms, null unless normalising.
+    pub(super) fn column_norms(&self, workspace: &Workspace, columns: usize) -> Result<u64> {
+        let norms = Span::from(&workspace.column_norms).only_if(self.normalizes);
+        norms.holds_or_null(2 * columns, "column norms")
     }
 
     /// Whether every embedding that a sweep reads starts at a multiple of 16 bytes.

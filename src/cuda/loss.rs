@@ -55,15 +55,23 @@ impl InBatchLoss {
         &self.device
     }
 
+    /// Another configuration from the next call on; the workspace is kept. A pending forward is dropped.
+    ///
+    /// # Errors
+    /// [`Error::Driver`].
+    pub fn set_config(&mut self, config: LossConfig) -> Result<()> {
+        self.config = config;
+        self.forward = State::Nothing("the configuration was changed in between");
+        self.write_temperature()
+    }
+
     /// Enqueues a change of the temperature, which lives in device memory: steps captured in a graph see it at
     /// their next replay. A pending forward is dropped.
     ///
     /// # Errors
-    /// [`Error::Temperature`].
+    /// [`Error::Temperature`], [`Error::Driver`].
     pub fn set_temperature(&mut self, temperature: f32) -> Result<()> {
-        self.config = self.config.with_temperature(temperature)?;
-        self.forward = State::Nothing("the temperature was set in between");
-        self.write_temperature()
+        self.set_config(self.config.with_temperature(temperature)?)
     }
 
     /// Device bytes that calls on a problem need beside inputs and outputs, known before anything is allocated.

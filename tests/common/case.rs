@@ -6,7 +6,7 @@ use inbatch::{Dtype, LossConfig, oracle};
 
 /// Item embeddings with their fields.
 #[derive(Clone, Debug, Default)]
-pub struct Items {
+pub(crate) struct Items {
     pub embeddings: Vec<f32>,
     pub log_q: Option<Vec<f32>>,
     pub item_ids: Option<Vec<i64>>,
@@ -14,7 +14,7 @@ pub struct Items {
 
 /// A bank and what has been pushed into it before the call.
 #[derive(Clone, Debug)]
-pub struct BankCase {
+pub(crate) struct BankCase {
     pub config: BankConfig,
     pub capacity: usize,
     pub warm_up: u64,
@@ -24,7 +24,7 @@ pub struct BankCase {
 
 /// Everything one call is given.
 #[derive(Clone, Debug)]
-pub struct Case {
+pub(crate) struct Case {
     pub config: LossConfig,
     pub dtype: Dtype,
     pub gradient_dtype: Dtype,
@@ -42,7 +42,7 @@ pub struct Case {
 }
 
 /// Rounds to a storage type and back.
-pub fn round_to(dtype: Dtype, x: f32) -> f32 {
+pub(crate) fn round_to(dtype: Dtype, x: f32) -> f32 {
     match dtype {
         Dtype::F16 => f16::from_f32(x).to_f32(),
         Dtype::Bf16 => bf16::from_f32(x).to_f32(),
@@ -51,7 +51,7 @@ pub fn round_to(dtype: Dtype, x: f32) -> f32 {
 }
 
 /// The spacing of a storage type relative to 1.
-pub fn epsilon(dtype: Dtype) -> f64 {
+pub(crate) fn epsilon(dtype: Dtype) -> f64 {
     match dtype {
         Dtype::F16 => 2f64.powi(-10),
         Dtype::Bf16 => 2f64.powi(-7),
@@ -95,25 +95,29 @@ impl BankCase {
 }
 
 impl Case {
-    pub fn rows(&self) -> usize {
+    pub(crate) fn rows(&self) -> usize {
         self.users.len() / self.dim
     }
 
-    pub fn batch_columns(&self) -> usize {
+    pub(crate) fn batch_columns(&self) -> usize {
         self.items.embeddings.len() / self.dim
     }
 
-    pub fn extra_columns(&self) -> usize {
+    pub(crate) fn extra_columns(&self) -> usize {
         self.extra.as_ref().map_or(0, |extra| extra.embeddings.len() / self.dim)
     }
 
-    pub fn columns(&self) -> usize {
+    pub(crate) fn columns(&self) -> usize {
         let bank = self.bank.as_ref().map_or(0, |bank| bank.queue(self.dim).absent.len());
         self.batch_columns() + self.extra_columns() + bank
     }
 
     /// Calls `run` with this case as the oracle's inputs.
-    pub fn with_inputs<R>(&self, upstream: Option<&[f32]>, run: impl FnOnce(&oracle::Inputs<'_>) -> R) -> R {
+    pub(crate) fn with_inputs<R>(
+        &self,
+        upstream: Option<&[f32]>,
+        run: impl FnOnce(&oracle::Inputs<'_>) -> R,
+    ) -> R {
         let queue = self.bank.as_ref().map(|bank| bank.queue(self.dim)).unwrap_or_default();
         let none = Items::default();
         let extra = self.extra.as_ref().unwrap_or(&none);
@@ -145,12 +149,12 @@ impl Case {
     }
 
     /// What the call should give.
-    pub fn expected(&self, upstream: Option<&[f32]>) -> oracle::Outputs {
+    pub(crate) fn expected(&self, upstream: Option<&[f32]>) -> oracle::Outputs {
         self.with_inputs(upstream, |inputs| oracle::evaluate(&self.config, inputs).expect("a valid case"))
     }
 
     /// Every embedding buffer, to change all of them alike.
-    pub fn embeddings_mut(&mut self) -> impl Iterator<Item = &mut Vec<f32>> {
+    pub(crate) fn embeddings_mut(&mut self) -> impl Iterator<Item = &mut Vec<f32>> {
         let bank = self.bank.iter_mut().flat_map(|bank| &mut bank.pushes);
         let items = std::iter::once(&mut self.items).chain(self.extra.as_mut()).chain(bank);
         std::iter::once(&mut self.users).chain(items.map(|items| &mut items.embeddings))
@@ -158,7 +162,7 @@ impl Case {
 
     /// The same problem with each embedding moved by up to a relative 1e-3, or one spacing of its type: the
     /// same conditioning, other roundings. Duplicates move alike, so that they stay duplicates.
-    pub fn sibling(&self, seed: u64) -> Self {
+    pub(crate) fn sibling(&self, seed: u64) -> Self {
         let mut sibling = self.clone();
         let dtype = self.dtype;
         let span = (2.0 * epsilon(dtype)).max(2e-3) as f32;

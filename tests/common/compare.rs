@@ -110,7 +110,7 @@ fn scalar(name: &str, found: f64, expected: f64, r: f64, size: f64) -> Result<()
 }
 
 /// Compares a backend's results with the oracle's.
-pub fn check(case: &Case, upstream: Option<&[f32]>, found: &Results) -> Result<(), String> {
+pub(crate) fn check(case: &Case, upstream: Option<&[f32]>, found: &Results) -> Result<(), String> {
     let exact = case.expected(upstream);
     let mut r = Errors::of(case, upstream, &exact);
     let mut verdict = within(case, &exact, r, found);

@@ -9,7 +9,7 @@ use crate::with_dtype;
 /// One loss object for all cases of a property, as a trainer has: what an earlier call left in the workspace
 /// must not matter.
 #[derive(Debug, Default)]
-pub struct Cpu {
+pub(crate) struct Cpu {
     loss: Option<cpu::InBatchLoss>,
 }
 
@@ -20,7 +20,7 @@ enum Call<'a> {
 }
 
 /// A value that marks an element as not written.
-pub fn poison<G: Element>() -> G {
+pub(crate) fn poison<G: Element>() -> G {
     G::from_f32(f32::NAN)
 }
 
@@ -36,7 +36,7 @@ fn borrow<'a, T: Element>(embeddings: &'a [T], items: &'a Items) -> cpu::Items<'
 }
 
 /// The case's bank with everything pushed.
-pub fn bank<T: Element>(case: &Case) -> Result<Option<cpu::MemoryBank<T>>> {
+pub(crate) fn bank<T: Element>(case: &Case) -> Result<Option<cpu::MemoryBank<T>>> {
     let Some(bank_case) = &case.bank else { return Ok(None) };
     let mut bank = cpu::MemoryBank::new(bank_case.config)?;
     for push in &bank_case.pushes {

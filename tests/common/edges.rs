@@ -24,7 +24,11 @@ fn d_users(results: &Results) -> &[f64] {
 }
 
 /// A NaN in one user leaves the loss and the gradient of every other row bit-identical.
-pub fn nan_stays_in_its_row(subject: &mut impl Subject, case: &Case, victim: usize) -> Result<(), String> {
+pub(crate) fn nan_stays_in_its_row(
+    subject: &mut impl Subject,
+    case: &Case,
+    victim: usize,
+) -> Result<(), String> {
     let clean = ok(subject.step(case))?;
     let mut dirty = case.clone();
     dirty.users[victim * case.dim + victim % case.dim] = f32::NAN;
@@ -52,7 +56,10 @@ fn has_negatives(results: &Results, i: usize) -> bool {
 
 /// Rows of weight 0 contribute exactly nothing, even if they hold NaN: all else is as if their embeddings
 /// were anything else.
-pub fn rows_without_weight_take_no_part(subject: &mut impl Subject, case: &Case) -> Result<(), String> {
+pub(crate) fn rows_without_weight_take_no_part(
+    subject: &mut impl Subject,
+    case: &Case,
+) -> Result<(), String> {
     let mut clean = case.clone();
     let weights = clean.weights.get_or_insert_with(|| vec![1.0; case.rows()]);
     let idle: Vec<usize> = (0..weights.len()).filter(|i| i % 3 == 1).collect();
@@ -76,7 +83,10 @@ pub fn rows_without_weight_take_no_part(subject: &mut impl Subject, case: &Case)
 }
 
 /// The same for rows whose upstream gradient is 0, under [`Reduction::None`].
-pub fn rows_without_upstream_take_no_part(subject: &mut impl Subject, case: &Case) -> Result<(), String> {
+pub(crate) fn rows_without_upstream_take_no_part(
+    subject: &mut impl Subject,
+    case: &Case,
+) -> Result<(), String> {
     let mut clean = case.clone();
     clean.config = clean.config.reduction(Reduction::None);
     let upstream: Vec<f32> = (0..case.rows()).map(|i| if i % 2 == 1 { 0.0 } else { 0.5 }).collect();
@@ -93,7 +103,7 @@ pub fn rows_without_upstream_take_no_part(subject: &mut impl Subject, case: &Cas
 }
 
 /// A negative at +inf: loss +inf, NaN gradients in every row that sweeps it.
-pub fn infinite_negative(subject: &mut impl Subject, case: &Case) -> Result<(), String> {
+pub(crate) fn infinite_negative(subject: &mut impl Subject, case: &Case) -> Result<(), String> {
     let mut case = case.clone();
     let last = case.batch_columns() - 1;
     case.config = LossConfig::new(case.config.temperature()).and_then(|c| c.logq_scale(1.0)).expect("valid");
@@ -115,7 +125,7 @@ pub fn infinite_negative(subject: &mut impl Subject, case: &Case) -> Result<(), 
 }
 
 /// A negative at -inf is as good as absent.
-pub fn vanishing_negative(subject: &mut impl Subject, case: &Case) -> Result<(), String> {
+pub(crate) fn vanishing_negative(subject: &mut impl Subject, case: &Case) -> Result<(), String> {
     let mut case = case.clone();
     case.config = LossConfig::new(case.config.temperature()).expect("valid");
     (case.extra, case.bank, case.wants_extra_gradient) = (None, None, false);
@@ -129,7 +139,7 @@ pub fn vanishing_negative(subject: &mut impl Subject, case: &Case) -> Result<(),
 }
 
 /// All items alike and excluded: no negatives, loss 0, zero gradients, also with NaN in an item nobody uses.
-pub fn no_negatives(subject: &mut impl Subject, case: &Case) -> Result<(), String> {
+pub(crate) fn no_negatives(subject: &mut impl Subject, case: &Case) -> Result<(), String> {
     let mut case = case.clone();
     case.config = case.config.exclude_same_item(true);
     (case.extra, case.bank, case.wants_extra_gradient) = (None, None, false);
@@ -143,7 +153,7 @@ pub fn no_negatives(subject: &mut impl Subject, case: &Case) -> Result<(), Strin
 }
 
 /// Zero rows under normalisation count as zero vectors and get zero gradients.
-pub fn zero_rows_normalised(subject: &mut impl Subject, case: &Case) -> Result<(), String> {
+pub(crate) fn zero_rows_normalised(subject: &mut impl Subject, case: &Case) -> Result<(), String> {
     let mut case = case.clone();
     case.config = case.config.normalize(true);
     case.users[..case.dim].fill(0.0);
@@ -157,7 +167,7 @@ pub fn zero_rows_normalised(subject: &mut impl Subject, case: &Case) -> Result<(
 }
 
 /// Norms whose squares or reciprocals do not fit f32.
-pub fn extreme_norms_normalised(subject: &mut impl Subject, case: &Case) -> Result<(), String> {
+pub(crate) fn extreme_norms_normalised(subject: &mut impl Subject, case: &Case) -> Result<(), String> {
     let mut case = case.clone();
     case.config = case.config.normalize(true).reduction(Reduction::Sum);
     if case.dtype != inbatch::Dtype::F32 {
@@ -173,7 +183,7 @@ pub fn extreme_norms_normalised(subject: &mut impl Subject, case: &Case) -> Resu
 }
 
 /// What takes no part changes nothing: an empty bank, extra negatives of length 0, lambda 0, weights of 1.
-pub fn neutral_options(subject: &mut impl Subject, case: &Case) -> Result<(), String> {
+pub(crate) fn neutral_options(subject: &mut impl Subject, case: &Case) -> Result<(), String> {
     let mut bare = case.clone();
     (bare.extra, bare.bank, bare.wants_extra_gradient) = (None, None, false);
     let expected = ok(subject.step(&bare))?;

@@ -7,7 +7,7 @@ use inbatch::{Dtype, LossConfig, PositiveCorrection, Reduction, oracle};
 use super::case::{Case, round_to};
 
 /// The same outputs as the oracle's, computed in low precision.
-pub fn evaluate(case: &Case, upstream: Option<&[f32]>) -> oracle::Outputs {
+pub(crate) fn evaluate(case: &Case, upstream: Option<&[f32]>) -> oracle::Outputs {
     case.with_inputs(upstream, |inputs| Dense::new(case, inputs).evaluate())
 }
 
@@ -101,8 +101,8 @@ impl<'a> Dense<'a> {
         let owner = j.checked_sub(inputs.offset).filter(|owner| *owner < self.case.rows());
         j != positive
             && !absent
-            && !item.is_some_and(|ids| ids[j] == ids[positive])
-            && !user.zip(owner).is_some_and(|(ids, owner)| ids[owner] == ids[i])
+            && item.is_none_or(|ids| ids[j] != ids[positive])
+            && user.zip(owner).is_none_or(|(ids, owner)| ids[owner] != ids[i])
     }
 
     fn coefficient(&self, i: usize) -> f32 {

@@ -8,7 +8,7 @@ use super::case::{BankCase, Case, Items, round_to};
 
 /// How large cases may be.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub(crate) struct Limits {
     pub rows: usize,
     pub columns: usize,
     pub dim: usize,
@@ -18,12 +18,12 @@ pub struct Limits {
 
 impl Limits {
     /// For a backend that runs at the machine's speed. `INBATCH_CASES` raises the number of cases.
-    pub fn full() -> Self {
+    pub(crate) fn full() -> Self {
         Self { rows: 150, columns: 600, dim: 200, cases: cases_from("INBATCH_CASES", 256) }
     }
 
     /// For an emulated device. `INBATCH_EMULATED_CASES` raises the number of cases.
-    pub fn emulated() -> Self {
+    pub(crate) fn emulated() -> Self {
         Self { rows: 40, columns: 100, dim: 40, cases: cases_from("INBATCH_EMULATED_CASES", 32) }
     }
 }
@@ -34,7 +34,7 @@ fn cases_from(variable: &str, default: u32) -> u32 {
 
 /// The description of a bank.
 #[derive(Clone, Debug)]
-pub struct BankSpec {
+pub(crate) struct BankSpec {
     pub capacity: usize,
     pub pushes: Vec<usize>,
     pub warm_up: u64,
@@ -43,7 +43,7 @@ pub struct BankSpec {
 
 /// The description of a case.
 #[derive(Clone, Debug)]
-pub struct Spec {
+pub(crate) struct Spec {
     pub seed: u64,
     pub dtype: Dtype,
     pub gradient_dtype: Dtype,
@@ -97,7 +97,7 @@ fn bank(max: usize) -> impl Strategy<Value = BankSpec> {
 
 impl Spec {
     /// Every option, every segment.
-    pub fn strategy(limits: Limits) -> impl Strategy<Value = Spec> {
+    pub(crate) fn strategy(limits: Limits) -> impl Strategy<Value = Spec> {
         let Limits { rows, columns, dim, .. } = limits;
         let segment = columns / 3;
         let shape =
@@ -176,7 +176,7 @@ impl Spec {
     }
 
     /// The case itself.
-    pub fn build(&self) -> Case {
+    pub(crate) fn build(&self) -> Case {
         let mut draw = Draw { random: fastrand::Rng::with_seed(self.seed), spec: self };
         let batch_columns = self.rows + self.offset + self.surplus;
         let items = draw.items(batch_columns);
@@ -240,7 +240,7 @@ impl Draw<'_> {
         (0..count)
             .map(|_| {
                 let id = self.random.u64(0..self.spec.distinct_ids);
-                (if id % 2 == 0 { id } else { (id << 32) | 1 }).cast_signed()
+                (if id.is_multiple_of(2) { id } else { (id << 32) | 1 }).cast_signed()
             })
             .collect()
     }

@@ -6,7 +6,7 @@ use super::case::Case;
 
 /// Results of one call, gradients widened to f64.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Results {
+pub(crate) struct Results {
     pub loss: Option<f64>,
     pub row_losses: Vec<f64>,
     pub log_sum_exp: Vec<f64>,
@@ -15,7 +15,7 @@ pub struct Results {
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub struct GradientResults {
+pub(crate) struct GradientResults {
     pub users: Vec<f64>,
     pub items: Vec<f64>,
     /// `None` when not asked for.
@@ -24,7 +24,7 @@ pub struct GradientResults {
 }
 
 impl Results {
-    pub fn of_oracle(case: &Case, outputs: oracle::Outputs) -> Self {
+    pub(crate) fn of_oracle(case: &Case, outputs: oracle::Outputs) -> Self {
         Self {
             loss: outputs.loss,
             row_losses: outputs.row_losses,
@@ -39,7 +39,7 @@ impl Results {
     }
 
     /// Bit for bit, NaN payloads aside.
-    pub fn same_bits(&self, other: &Self) -> bool {
+    pub(crate) fn same_bits(&self, other: &Self) -> bool {
         fn same(a: &[f64], b: &[f64]) -> bool {
             let same = |(a, b): (&f64, &f64)| a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan());
             a.len() == b.len() && a.iter().zip(b).all(same)
@@ -65,7 +65,7 @@ impl Results {
 }
 
 /// A backend under test. Implementations fill every output buffer with NaN patterns before the call.
-pub trait Subject {
+pub(crate) trait Subject {
     /// The loss alone.
     fn evaluate(&mut self, case: &Case) -> Result<Results>;
 
@@ -98,11 +98,11 @@ macro_rules! with_dtype {
 }
 
 /// Values of a storage type.
-pub fn narrow<T: inbatch::Element>(values: &[f32]) -> Vec<T> {
+pub(crate) fn narrow<T: inbatch::Element>(values: &[f32]) -> Vec<T> {
     values.iter().map(|x| T::from_f32(*x)).collect()
 }
 
 /// Widened values.
-pub fn widen<T: inbatch::Element>(values: &[T]) -> Vec<f64> {
+pub(crate) fn widen<T: inbatch::Element>(values: &[T]) -> Vec<f64> {
     values.iter().map(|x| f64::from(x.to_f32())).collect()
 }

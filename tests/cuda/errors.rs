@@ -103,7 +103,7 @@ fn backward_without_its_forward() {
     refused(&mut loss, "shape");
     loss.forward(&inputs.batch(false, false)).unwrap();
     loss.set_temperature(0.2).unwrap();
-    refused(&mut loss, "temperature");
+    refused(&mut loss, "configuration");
     loss.forward(&inputs.batch(false, false)).unwrap();
     loss.evaluate(&inputs.batch(false, false)).unwrap();
     refused(&mut loss, "evaluation");
@@ -156,6 +156,8 @@ fn a_driver_that_is_too_old_for_the_ptx() {
     let device = Device::on_stream(context.default_stream()).unwrap();
     let error = MemoryBank::<f32>::new(&device, BankConfig::new(8, 8).unwrap()).unwrap_err();
     emulator.set("driver", "13.0").unwrap();
+    // The emulator reports what it refused; here that is the point.
+    emulator.clear();
     assert!(matches!(error, Error::Ptx { module: "bank", .. }), "{error}");
     assert!(error.to_string().contains("525"), "{error}");
 }
@@ -180,4 +182,7 @@ fn launches_on_a_stream_that_is_gone() {
     assert!(matches!(error, Error::Launch { kernel: "prepare_columns_f32", .. }), "{error}");
     let error = device.synchronize().unwrap_err();
     assert!(matches!(error, Error::Driver { what: "waiting for the stream", .. }), "{error}");
+    // Giving memory back on that stream fails too; cudarc keeps such an error for the next call.
+    drop(loss);
+    assert!(gpu.device.stream().context().check_err().is_err());
 }

@@ -2,11 +2,17 @@
 //! PTX that the crate embeds.
 #![cfg(feature = "cuda")]
 
+#[path = "../common/mod.rs"]
+mod common;
+
 mod bank;
+mod edges;
 mod errors;
 mod graph;
 mod kernels;
 mod oracle;
+mod properties;
 mod resources;
 mod same_bits;
+mod subject;
 mod support;

@@ -101,7 +101,7 @@ fn foreign_pointers_and_a_foreign_stream() {
     // SAFETY: the stream outlives the device made from it, and belongs to the primary context.
     let device = unsafe { Device::adopt_stream(0, owner.cu_stream()) }.unwrap();
     let inputs = OnDevice::new(&device, &case);
-    let mut gradients = Grads::<f32>::poisoned(&device, &case);
+    let gradients = Grads::<f32>::poisoned(&device, &case);
     device.synchronize().unwrap();
     let mut loss = InBatchLoss::new(&device, config()).unwrap();
     let address = |slice: &crate::support::Slice<f32>| View::from(slice).device_pointer();

@@ -7,19 +7,23 @@ use inbatch::{Element, LossConfig, Problem};
 use ptx_emulator_harness::Emulator;
 
 /// The device, for one test at a time: counters and the emulator's records are one per process.
-pub struct Gpu {
+pub(crate) struct Gpu {
     pub device: Device,
     pub emulator: Option<Emulator>,
     _turn: MutexGuard<'static, ()>,
 }
 
 /// Picks the device, prints it and what will run on it, once.
-pub fn gpu() -> Gpu {
+pub(crate) fn gpu() -> Gpu {
     static TURN: Mutex<()> = Mutex::new(());
     // Kept for the whole process: kernels are loaded once.
     static DEVICE: OnceLock<Device> = OnceLock::new();
     let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    // What an earlier test provoked on purpose is not this one's.
     let emulator = ptx_emulator_harness::device().expect("a device to test on").emulator();
+    if let Some(emulator) = emulator {
+        emulator.clear();
+    }
     let device = DEVICE.get_or_init(|| {
         let device = Device::new(0).expect("the device");
         println!("device: {}", device.name());
@@ -41,15 +45,15 @@ impl Drop for Gpu {
 }
 
 /// FNV-1a of a text.
-pub fn hash(text: &str) -> u64 {
+pub(crate) fn hash(text: &str) -> u64 {
     text.bytes().fold(0xcbf2_9ce4_8422_2325, |h, byte| (h ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 /// A small random generator (splitmix64), so that a seed names a problem.
-pub struct Random(pub u64);
+pub(crate) struct Random(pub u64);
 
 impl Random {
-    pub fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -57,33 +61,33 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    pub fn below(&mut self, n: u64) -> u64 {
+    pub(crate) fn below(&mut self, n: u64) -> u64 {
         self.next() % n
     }
 
     /// Uniform in [low, high).
-    pub fn uniform(&mut self, low: f32, high: f32) -> f32 {
+    pub(crate) fn uniform(&mut self, low: f32, high: f32) -> f32 {
         let unit = (self.next() >> 40) as f32 / (1u64 << 24) as f32;
         low + (high - low) * unit
     }
 
-    pub fn values<T: Element>(&mut self, n: usize) -> Vec<T> {
+    pub(crate) fn values<T: Element>(&mut self, n: usize) -> Vec<T> {
         (0..n).map(|_| T::from_f32(self.uniform(-1.0, 1.0))).collect()
     }
 
-    pub fn floats(&mut self, n: usize, low: f32, high: f32) -> Vec<f32> {
+    pub(crate) fn floats(&mut self, n: usize, low: f32, high: f32) -> Vec<f32> {
         (0..n).map(|_| self.uniform(low, high)).collect()
     }
 
     /// Ids with many duplicates, some equal in their low or in their high 32 bits only.
-    pub fn ids(&mut self, n: usize) -> Vec<i64> {
+    pub(crate) fn ids(&mut self, n: usize) -> Vec<i64> {
         (0..n).map(|_| (self.below(5) | (self.below(3) << 32)) as i64 - 4).collect()
     }
 }
 
 /// One problem on the host.
 #[derive(Clone, Debug)]
-pub struct Case<T> {
+pub(crate) struct Case<T> {
     pub dim: usize,
     pub offset: usize,
     pub users: Vec<T>,
@@ -98,10 +102,10 @@ pub struct Case<T> {
 }
 
 /// Rows, batch columns, extra columns, dimension, offset.
-pub type Shape = (usize, usize, usize, usize, usize);
+pub(crate) type Shape = (usize, usize, usize, usize, usize);
 
 impl<T: Element> Case<T> {
-    pub fn random((rows, batch, extra, dim, offset): Shape, seed: u64) -> Self {
+    pub(crate) fn random((rows, batch, extra, dim, offset): Shape, seed: u64) -> Self {
         let mut random = Random(seed);
         Self {
             dim,
@@ -118,11 +122,11 @@ impl<T: Element> Case<T> {
         }
     }
 
-    pub fn rows(&self) -> usize {
+    pub(crate) fn rows(&self) -> usize {
         self.users.len() / self.dim
     }
 
-    pub fn problem(&self) -> Problem {
+    pub(crate) fn problem(&self) -> Problem {
         Problem {
             rows: self.rows(),
             dim: self.dim,
@@ -136,7 +140,7 @@ impl<T: Element> Case<T> {
 }
 
 /// The same problem in device memory.
-pub struct OnDevice<T> {
+pub(crate) struct OnDevice<T> {
     pub dim: usize,
     pub offset: usize,
     pub users: Slice<T>,
@@ -150,13 +154,13 @@ pub struct OnDevice<T> {
     pub weights: Slice<f32>,
 }
 
-pub type Slice<T> = cuda::cudarc::driver::CudaSlice<T>;
+pub(crate) type Slice<T> = cudarc::driver::CudaSlice<T>;
 
-pub trait Real: Element + cuda::cudarc::driver::DeviceRepr {}
-impl<T: Element + cuda::cudarc::driver::DeviceRepr> Real for T {}
+pub(crate) trait Real: Element + cudarc::driver::DeviceRepr {}
+impl<T: Element + cudarc::driver::DeviceRepr> Real for T {}
 
 impl<T: Real> OnDevice<T> {
-    pub fn new(device: &Device, case: &Case<T>) -> Self {
+    pub(crate) fn new(device: &Device, case: &Case<T>) -> Self {
         let stream = device.stream();
         // A zero-length allocation is an error on some drivers, so empty parts get one unused element.
         Self {
@@ -175,7 +179,7 @@ impl<T: Real> OnDevice<T> {
     }
 
     /// Overwrites the embeddings in place, so that a captured graph sees them.
-    pub fn refill(&mut self, device: &Device, case: &Case<T>) {
+    pub(crate) fn refill(&mut self, device: &Device, case: &Case<T>) {
         let stream = device.stream();
         stream.memcpy_htod(&case.users, &mut self.users).unwrap();
         stream.memcpy_htod(&case.items, &mut self.items).unwrap();
@@ -185,7 +189,7 @@ impl<T: Real> OnDevice<T> {
     }
 
     /// Everything that the case has; weights only if asked, as some reductions then divide by them.
-    pub fn batch(&self, with_extra: bool, weighted: bool) -> cuda::Batch<'_, T> {
+    pub(crate) fn batch(&self, with_extra: bool, weighted: bool) -> cuda::Batch<'_, T> {
         let mut batch = cuda::Batch::new(&self.users, &self.items, self.dim)
             .offset(self.offset)
             .log_q(&self.log_q)
@@ -201,7 +205,7 @@ impl<T: Real> OnDevice<T> {
         batch
     }
 
-    pub fn pushed(&self) -> cuda::Items<'_, T> {
+    pub(crate) fn pushed(&self) -> cuda::Items<'_, T> {
         cuda::Items::new(&self.items).log_q(&self.log_q).item_ids(&self.item_ids)
     }
 }
@@ -212,7 +216,7 @@ fn non_empty<T: Default + Clone>(values: &[T]) -> Vec<T> {
 
 /// A step's results, as bits where bits are compared.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Results<G> {
+pub(crate) struct Results<G> {
     pub loss: Option<u32>,
     pub row_losses: Vec<u32>,
     pub log_sum_exp: Vec<u32>,
@@ -222,19 +226,19 @@ pub struct Results<G> {
     pub d_inverse_temperature: u32,
 }
 
-pub fn bits(values: &[f32]) -> Vec<u32> {
+pub(crate) fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|value| value.to_bits()).collect()
 }
 
 /// Gradient buffers that hold NaN until a call writes them.
-pub struct Grads<G> {
+pub(crate) struct Grads<G> {
     pub users: Slice<G>,
     pub items: Slice<G>,
     pub extra: Slice<G>,
 }
 
 impl<G: Real> Grads<G> {
-    pub fn poisoned<T: Real>(device: &Device, case: &Case<T>) -> Self {
+    pub(crate) fn poisoned<T: Real>(device: &Device, case: &Case<T>) -> Self {
         let poison = |n: usize| device.stream().clone_htod(&vec![G::from_f32(f32::NAN); n.max(1)]).unwrap();
         Self {
             users: poison(case.users.len()),
@@ -243,12 +247,12 @@ impl<G: Real> Grads<G> {
         }
     }
 
-    pub fn view(&mut self, with_extra: bool) -> cuda::Gradients<'_, G> {
+    pub(crate) fn view(&mut self, with_extra: bool) -> cuda::Gradients<'_, G> {
         let gradients = cuda::Gradients::new(&mut self.users, &mut self.items);
         if with_extra { gradients.extra(&mut self.extra) } else { gradients }
     }
 
-    pub fn read(&self, device: &Device, with_extra: bool) -> [Vec<G>; 3] {
+    pub(crate) fn read(&self, device: &Device, with_extra: bool) -> [Vec<G>; 3] {
         let read = |slice| device.stream().clone_dtoh(slice).unwrap();
         let extra = if with_extra { read(&self.extra) } else { Vec::new() };
         [read(&self.users), read(&self.items), extra]
@@ -256,7 +260,7 @@ impl<G: Real> Grads<G> {
 }
 
 /// Collects a step's results.
-pub fn results<G: Real>(
+pub(crate) fn results<G: Real>(
     device: &Device,
     output: &cuda::Output<'_>,
     gradients: &Grads<G>,
@@ -275,13 +279,18 @@ pub fn results<G: Real>(
 }
 
 /// One step from scratch.
-pub fn step<T: Real, G: Real>(gpu: &Gpu, config: LossConfig, case: &Case<T>, weighted: bool) -> Results<G> {
+pub(crate) fn step<T: Real, G: Real>(
+    gpu: &Gpu,
+    config: LossConfig,
+    case: &Case<T>,
+    weighted: bool,
+) -> Results<G> {
     let mut loss = cuda::InBatchLoss::new(&gpu.device, config).unwrap();
     step_with(gpu, &mut loss, case, weighted)
 }
 
 /// One step of a loss object.
-pub fn step_with<T: Real, G: Real>(
+pub(crate) fn step_with<T: Real, G: Real>(
     gpu: &Gpu,
     loss: &mut cuda::InBatchLoss,
     case: &Case<T>,

@@ -4,10 +4,11 @@ use super::boundary::{Handle, Host, In, Out, driver_api, handle};
 use super::code::{Code, Outcome};
 use super::context::{Context, current};
 use super::graph::{refuse_if_capturing, refuse_unsafe};
+use super::queue;
 use super::state::{driver, ready};
-use super::stream;
+use super::stream::{self, Stream};
 use super::table::lock;
-use super::work::done;
+use super::work::{Work, done, enqueue};
 use std::sync::Arc;
 
 fn allocate(context: &Context, out: &Out<u64>, bytes: usize) -> Outcome {
@@ -20,11 +21,11 @@ fn allocate(context: &Context, out: &Out<u64>, bytes: usize) -> Outcome {
     out.set(done(context.memory.alloc(bytes as u64))?)
 }
 
-/// Stream-ordered calls: done at once, like all work. In a capture they would become nodes, which graphs here lack.
-fn ordered(stream: Handle) -> Outcome<Arc<Context>> {
+/// The stream of a stream-ordered call. In a capture such calls would become nodes, which graphs here lack.
+fn ordered(stream: Handle) -> Outcome<Arc<Stream>> {
     let stream = stream::resolve(stream)?;
     refuse_if_capturing(&stream)?;
-    Ok(Arc::clone(&stream.context))
+    Ok(stream)
 }
 
 /// `CUpointer_attribute` numbers that have an answer.
@@ -82,16 +83,23 @@ driver_api! {
     fn cuMemFree_v2(address: u64) {
         let context = current()?;
         refuse_unsafe(&context)?;
-        if address == 0 { Ok(()) } else { done(context.memory.free(address)) }
+        queue::finish_context(&context)?;
+        // A module's variable goes with its module.
+        let variable = context.memory.allocation_of(address).is_some_and(|info| info.name.is_some());
+        match address {
+            0 => Ok(()),
+            _ if variable => Err(Code::INVALID_VALUE),
+            _ => done(context.memory.free(address)),
+        }
     }
 
     fn cuMemAllocAsync(out: Out<u64>, bytes: usize, stream: Handle) {
-        allocate(&*ordered(stream)?, &out, bytes)
+        allocate(&ordered(stream)?.context, &out, bytes)
     }
 
     fn cuMemFreeAsync(address: u64, stream: Handle) {
-        let context = ordered(stream)?;
-        if address == 0 { Ok(()) } else { done(context.memory.free(address)) }
+        let stream = ordered(stream)?;
+        if address == 0 { Ok(()) } else { enqueue(&stream, Work::Free(address)) }
     }
 
     fn cuMemGetInfo_v2(free: Out<usize>, total: Out<usize>) {

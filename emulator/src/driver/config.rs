@@ -2,6 +2,15 @@
 
 use crate::exec::{Checks, Settings};
 
+/// When work on streams runs, see the queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Streams {
+    /// When it is enqueued.
+    Eager,
+    /// When something waits for it.
+    Lazy,
+}
+
 /// Everything a user can set. One setting has one name: `PTX_EMULATOR_SEED` in the environment is `seed` in `ptxemu_set`.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
@@ -11,19 +20,37 @@ pub(crate) struct Config {
     pub(crate) memory_bytes: u64,
     /// The CUDA version that the driver pretends to be: 1000 major + 10 minor.
     pub(crate) driver_version: u32,
+    /// When work on streams runs.
+    pub(crate) streams: Streams,
     /// No report on standard error.
     pub(crate) quiet: bool,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Config { settings: Settings::default(), memory_bytes: 4 << 30, driver_version: 13_000, quiet: false }
+        Config {
+            settings: Settings::default(),
+            memory_bytes: 4 << 30,
+            driver_version: 13_000,
+            streams: Streams::Lazy,
+            quiet: false,
+        }
     }
 }
 
 /// Names of the settings, as `ptxemu_set` takes them.
-pub(crate) const NAMES: &[&str] =
-    &["cc", "multiprocessors", "seed", "checks", "workers", "memory", "instruction_limit", "driver", "quiet"];
+pub(crate) const NAMES: &[&str] = &[
+    "cc",
+    "multiprocessors",
+    "seed",
+    "checks",
+    "workers",
+    "memory",
+    "instruction_limit",
+    "driver",
+    "streams",
+    "quiet",
+];
 
 impl Config {
     /// The defaults, changed by the `PTX_EMULATOR_*` variables. A value that cannot be read is reported on standard error and left out.
@@ -62,6 +89,13 @@ impl Config {
             "driver" => {
                 let (major, minor) = version(value).ok_or("expected a CUDA version such as 12.8")?;
                 self.driver_version = major.saturating_mul(1000).saturating_add(minor.saturating_mul(10));
+            }
+            "streams" => {
+                self.streams = match value {
+                    "eager" => Streams::Eager,
+                    "lazy" => Streams::Lazy,
+                    _ => return Err(format!("expected eager or lazy, got `{value}`")),
+                }
             }
             "quiet" => self.quiet = !matches!(value, "" | "0" | "false"),
             _ => return Err(format!("no such setting; the settings are {}", NAMES.join(", "))),

@@ -20,7 +20,7 @@ pub(crate) struct Context {
     /// The settings at creation: compute capability and memory do not change under a live context.
     pub(crate) config: Config,
     pub(crate) memory: DeviceMemory,
-    /// Held while a kernel runs: kernels of one context run one at a time.
+    /// Held while work runs: the work of one context runs one piece at a time.
     pub(crate) engine: Mutex<()>,
     /// Stream captures under way.
     pub(crate) captures: Mutex<Vec<Arc<Capture>>>,
@@ -311,7 +311,8 @@ driver_api! {
 
     fn cuCtxSynchronize() {
         let context = current()?;
-        super::graph::refuse_during_capture(&context)
+        super::graph::refuse_during_capture(&context)?;
+        super::queue::finish_context(&context)
     }
 
     fn cuCtxGetLimit(out: Out<usize>, limit: u32) {

@@ -4,13 +4,17 @@ use super::boundary::{Handle, Host, In, driver_api};
 use super::code::{Code, Outcome};
 use super::context::current;
 use super::graph::refuse_synchronous;
+use super::queue;
 use super::stream;
+use super::table::lock;
 use super::work::{Work, enqueue};
 
 /// Synchronous: on the legacy default stream, done when the call returns.
 fn now(work: Work) -> Outcome {
     let context = current()?;
     refuse_synchronous(&context)?;
+    queue::finish_blocking(&context)?;
+    let _turn = lock(&context.engine);
     work.run(&context)
 }
 

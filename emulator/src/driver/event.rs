@@ -1,9 +1,10 @@
-//! Events. With work done at enqueue, an event is over as soon as it is recorded; its time is the host's clock.
+//! Events: places in a stream's work. Their time is the host's clock when the stream comes past.
 
 use super::boundary::{Handle, Out, driver_api};
 use super::code::{Code, Outcome};
 use super::context::{Context, current};
 use super::graph::{self, Capture, Clock};
+use super::queue::{self, Item, Mark};
 use super::state::ready;
 use super::stream::{self, Stream};
 use super::table::{InContext, lock};
@@ -24,7 +25,7 @@ pub(crate) struct Event {
 #[derive(Clone)]
 enum Recorded {
     Never,
-    At(Instant),
+    On(Arc<Mark>),
     In(Arc<Capture>, Clock),
 }
 
@@ -35,13 +36,19 @@ impl InContext for Event {
 }
 
 impl Event {
-    /// The time of the record; an event that lives in a capture has none.
-    fn time(&self) -> Outcome<Option<Instant>> {
+    /// The last record; an event that lives in a capture has none.
+    fn mark(&self) -> Outcome<Option<Arc<Mark>>> {
         match &*lock(&self.last) {
             Recorded::Never => Ok(None),
-            Recorded::At(time) => Ok(Some(*time)),
+            Recorded::On(mark) => Ok(Some(Arc::clone(mark))),
             Recorded::In(..) => Err(Code::CAPTURED_EVENT),
         }
+    }
+
+    /// When the stream came past the last record.
+    fn time(&self) -> Outcome<Instant> {
+        let mark = self.mark()?.ok_or(Code::INVALID_HANDLE)?;
+        mark.reached().ok_or(Code::NOT_READY)
     }
 }
 
@@ -50,15 +57,19 @@ fn record(event: &Event, stream: &Arc<Stream>) -> Outcome {
         return Err(Code::INVALID_HANDLE);
     }
     let capture = lock(&stream.capture).clone();
-    *lock(&event.last) = match capture {
-        Some(capture) if capture.is_invalid() => return Err(Code::STREAM_CAPTURE_INVALIDATED),
+    match capture {
+        Some(capture) if capture.is_invalid() => Err(Code::STREAM_CAPTURE_INVALIDATED),
         Some(capture) => {
             let clock = capture.clock(stream.key);
-            Recorded::In(capture, clock)
+            *lock(&event.last) = Recorded::In(capture, clock);
+            Ok(())
         }
-        None => Recorded::At(Instant::now()),
-    };
-    Ok(())
+        None => {
+            let mark = Mark::on(stream);
+            *lock(&event.last) = Recorded::On(Arc::clone(&mark));
+            queue::push(stream, Item::Record(mark))
+        }
+    }
 }
 
 /// Makes later work on `stream` wait for `event`. An event from a capture pulls the stream into it.
@@ -79,8 +90,9 @@ pub(crate) fn wait(stream: &Arc<Stream>, event: &Event) -> Outcome {
             capture.join(stream, &clock);
             Ok(())
         }
-        (Recorded::At(_), Some(_)) => Err(Code::STREAM_CAPTURE_ISOLATION),
-        _ => Ok(()),
+        (Recorded::On(_), Some(_)) => Err(Code::STREAM_CAPTURE_ISOLATION),
+        (Recorded::On(mark), None) => queue::push(stream, Item::Wait(mark)),
+        (Recorded::Never, _) => Ok(()),
     }
 }
 
@@ -90,9 +102,7 @@ fn elapsed(out: &Out<f32>, start: Handle, end: Handle) -> Outcome {
     if (start.flags | end.flags) & DISABLE_TIMING != 0 {
         return Err(Code::INVALID_HANDLE);
     }
-    let (Some(start), Some(end)) = (start.time()?, end.time()?) else {
-        return Err(Code::INVALID_HANDLE);
-    };
+    let (start, end) = (start.time()?, end.time()?);
     let milliseconds =
         |later: Instant, earlier: Instant| later.saturating_duration_since(earlier).as_secs_f32() * 1e3;
     out.set(if end >= start { milliseconds(end, start) } else { -milliseconds(start, end) })
@@ -122,12 +132,14 @@ driver_api! {
 
     fn cuEventQuery(event: Handle) {
         let event = ready()?.events.get(event)?;
-        event.time()?;
-        graph::refuse_unsafe(&event.context)
+        let mark = event.mark()?;
+        graph::refuse_unsafe(&event.context)?;
+        mark.map_or(Ok(()), |mark| queue::poll_mark(&mark))
     }
 
     fn cuEventSynchronize(event: Handle) {
-        ready()?.events.get(event)?.time().map(drop)
+        let event = ready()?.events.get(event)?;
+        event.mark()?.map_or(Ok(()), |mark| queue::finish_mark(&event.context, &mark))
     }
 
     fn cuEventElapsedTime(out: Out<f32>, start: Handle, end: Handle) {

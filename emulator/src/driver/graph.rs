@@ -3,6 +3,7 @@
 use super::boundary::{Handle, Host, Out, driver_api, handle};
 use super::code::{Code, Outcome};
 use super::context::{Context, current};
+use super::queue::{self, Item};
 use super::state::ready;
 use super::stream::{self, Stream};
 use super::table::{InContext, lock};
@@ -232,16 +233,13 @@ fn instantiate(out: &Out<Handle>, graph: Handle) -> Outcome {
     out.set(driver.executables.insert(Arc::new(executable)))
 }
 
-/// Replays a graph. A copy that fails now has no call left to fail: it is a fault of the context.
+/// Replays a graph.
 fn replay(executable: &Executable, stream: &Arc<Stream>) -> Outcome {
     for work in &executable.works {
         if capture(stream, work)? {
             continue;
         }
-        if work.run(&stream.context).is_err() {
-            stream.context.poison(Code::ILLEGAL_ADDRESS);
-            break;
-        }
+        queue::push(stream, Item::Work(work.clone()))?;
     }
     Ok(())
 }

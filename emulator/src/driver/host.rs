@@ -4,6 +4,7 @@ use super::boundary::{Host, Out, driver_api};
 use super::code::{Code, Outcome};
 use super::context::current;
 use super::graph::refuse_unsafe;
+use super::queue;
 use super::state::ready;
 use super::table::lock;
 use std::alloc::{Layout, alloc, dealloc};
@@ -77,7 +78,7 @@ driver_api! {
     }
 
     fn cuMemFreeHost(pointer: Host) {
-        current()?;
+        queue::finish_context(&current()?)?;
         let block = take(pointer.address(), true, Code::INVALID_VALUE)?;
         // SAFETY: the list held the pointer, so it came from `allocate` with this layout and was not freed since.
         unsafe { dealloc(pointer.pointer().cast(), layout(block.bytes)?) };
@@ -98,7 +99,7 @@ driver_api! {
     }
 
     fn cuMemHostUnregister(pointer: Host) {
-        current()?;
+        queue::finish_context(&current()?)?;
         take(pointer.address(), false, Code::HOST_MEMORY_NOT_REGISTERED).map(drop)
     }
 

@@ -8,6 +8,7 @@ use super::function::Function;
 use super::graph::{Executable, Graph};
 use super::host::HostBlocks;
 use super::module::Module;
+use super::queue;
 use super::records::Records;
 use super::stream::{Stream, ThreadStreams};
 use super::table::{Table, lock};
@@ -58,8 +59,17 @@ impl Driver {
         lock(&self.config).set(name, value)
     }
 
+    /// The streams of a context, the legacy default one left out: its work never waits.
+    pub(crate) fn streams_of(&self, context: &Arc<Context>) -> Vec<Arc<Stream>> {
+        let mut streams = self.streams.of(context);
+        streams.extend(self.thread_streams.all_of(context));
+        streams
+    }
+
     /// Ends `context`: what was not freed is a leak, and every object in it becomes an invalid handle.
     pub(crate) fn retire(&self, context: &Arc<Context>) {
+        // Whether the work still enqueued goes well is in the reports; the context ends either way.
+        let _ = queue::finish_context(context);
         lock(&self.records).note_leaks(context, self.config().quiet);
         self.streams.purge(context);
         self.thread_streams.purge(context);

@@ -5,6 +5,7 @@ use super::code::{Code, Outcome};
 use super::context::{Context, current};
 use super::event;
 use super::graph::{self, Capture};
+use super::queue::{self, Queue};
 use super::state::ready;
 use super::table::{InContext, fresh_id, lock};
 use super::work::{HostFunction, Work, enqueue};
@@ -28,6 +29,7 @@ pub(crate) struct Stream {
     flags: u32,
     priority: i32,
     pub(crate) capture: Mutex<Option<Arc<Capture>>>,
+    pub(crate) queue: Queue,
 }
 
 impl InContext for Stream {
@@ -38,7 +40,15 @@ impl InContext for Stream {
 
 impl Stream {
     fn new(context: Arc<Context>, flags: u32, priority: i32) -> Stream {
-        Stream { context, key: fresh_id(), legacy: false, flags, priority, capture: Mutex::default() }
+        Stream {
+            context,
+            key: fresh_id(),
+            legacy: false,
+            flags,
+            priority,
+            capture: Mutex::default(),
+            queue: Queue::default(),
+        }
     }
 
     /// Whether the legacy default stream waits for it.
@@ -62,6 +72,10 @@ impl ThreadStreams {
         let key = (Arc::as_ptr(&context).addr(), thread::current().id());
         let mut streams = lock(&self.0);
         Arc::clone(streams.entry(key).or_insert_with(|| Arc::new(Stream::new(context, 0, 0))))
+    }
+
+    pub(crate) fn all_of(&self, context: &Arc<Context>) -> Vec<Arc<Stream>> {
+        lock(&self.0).values().filter(|stream| Arc::ptr_eq(&stream.context, context)).cloned().collect()
     }
 
     pub(crate) fn purge(&self, context: &Arc<Context>) {
@@ -101,17 +115,19 @@ driver_api! {
         if id(stream) <= PER_THREAD {
             return Err(Code::INVALID_HANDLE);
         }
-        ready()?.streams.remove(stream).map(drop)
+        queue::finish(&ready()?.streams.remove(stream)?)
     }
 
     fn cuStreamSynchronize(stream: Handle) {
         let stream = resolve(stream)?;
-        graph::refuse_if_capturing(&stream)
+        graph::refuse_if_capturing(&stream)?;
+        queue::finish(&stream)
     }
 
     fn cuStreamQuery(stream: Handle) {
         let stream = resolve(stream)?;
-        graph::refuse_if_capturing(&stream)
+        graph::refuse_if_capturing(&stream)?;
+        if stream.legacy { queue::finish(&stream) } else { queue::poll(&stream) }
     }
 
     fn cuStreamWaitEvent(stream: Handle, event: Handle, _flags: u32) {

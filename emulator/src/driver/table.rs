@@ -59,6 +59,11 @@ impl<T: InContext> Table<T> {
         Ok(object)
     }
 
+    /// What belongs to `context`.
+    pub(crate) fn of(&self, context: &Arc<Context>) -> Vec<Arc<T>> {
+        lock(&self.0).values().filter(|object| Arc::ptr_eq(object.context(), context)).cloned().collect()
+    }
+
     /// Drops what belongs to `context`.
     pub(crate) fn purge(&self, context: &Arc<Context>) {
         // Dropped outside the lock: an object's drop may look at tables.

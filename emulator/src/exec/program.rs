@@ -1,6 +1,8 @@
 //! A loaded module and the launch of its kernels.
-use super::{FaultKind, Report, Settings};
+use super::Settings;
+use super::resolve::{Code, resolve};
 use crate::memory::DeviceMemory;
+use crate::ptx;
 use std::collections::BTreeMap;
 use thiserror::Error;
 
@@ -51,6 +53,7 @@ pub struct Kernel {
 /// A module: parsed, resolved, its variables placed.
 pub struct Program {
     kernels: BTreeMap<String, Kernel>,
+    codes: BTreeMap<String, Code>,
     globals: BTreeMap<String, (u64, u64)>,
 }
 
@@ -60,8 +63,29 @@ impl Program {
     /// # Errors
     /// [`LoadError`] for text that is no PTX, for any directive, opcode or form that is not executed, for a module
     /// that needs a newer device than `settings` has, and when the variables do not fit.
-    pub fn load(_text: &str, _settings: &Settings, _memory: &DeviceMemory) -> Result<Program, LoadError> {
-        Ok(Program { kernels: BTreeMap::new(), globals: BTreeMap::new() })
+    pub fn load(text: &str, settings: &Settings, memory: &DeviceMemory) -> Result<Program, LoadError> {
+        let module = ptx::parse(text).map_err(|error| LoadError {
+            line: error.line,
+            text: error.text.clone(),
+            message: error.message.clone(),
+        })?;
+        let (major, minor) = settings.compute_capability;
+        if module.target.sm > major * 10 + minor {
+            let message =
+                format!("the module needs sm_{}, the device is sm_{major}{minor}", module.target.sm);
+            return Err(LoadError { line: 0, text: ".target".into(), message });
+        }
+        let (resolved, globals) = resolve(&module, memory)?;
+        let (mut kernels, mut codes) = (BTreeMap::new(), BTreeMap::new());
+        for kernel in resolved {
+            codes.insert(kernel.kernel.name.clone(), kernel.code);
+            kernels.insert(kernel.kernel.name.clone(), kernel.kernel);
+        }
+        Ok(Program { kernels, codes, globals: globals.placed.into_iter().collect() })
+    }
+
+    pub(crate) fn code(&self, kernel: &str) -> Option<&Code> {
+        self.codes.get(kernel)
     }
 
     /// The entry functions, by name.
@@ -77,6 +101,14 @@ impl Program {
     /// Address and bytes of a `.global` or `.const` variable.
     pub fn global(&self, name: &str) -> Option<(u64, u64)> {
         self.globals.get(name).copied()
+    }
+
+    /// Frees the module's variables. Nothing of it may run any more.
+    pub fn unload(&self, memory: &DeviceMemory) {
+        for (address, _) in self.globals.values() {
+            // The program placed it and nobody else knows to free it; memory that is gone altogether is fine too.
+            let _ = memory.free(*address);
+        }
     }
 }
 
@@ -99,29 +131,4 @@ pub struct LaunchStats {
     pub warp_instructions: u64,
     /// The same by opcode form, such as `fma.rn.f32`.
     pub opcodes: BTreeMap<String, u64>,
-}
-
-/// Runs one grid to its end.
-///
-/// # Errors
-/// A [`Report`] of the first defect found; memory then holds what was written before it.
-pub fn launch(
-    _program: &Program,
-    kernel: &Kernel,
-    _config: &LaunchConfig,
-    _params: &[u8],
-    _memory: &DeviceMemory,
-    _settings: &Settings,
-) -> Result<LaunchStats, Report> {
-    Err(Report {
-        kind: FaultKind::InvalidLaunch,
-        kernel: kernel.name.clone(),
-        line: 0,
-        text: String::new(),
-        block: [0; 3],
-        thread: [0; 3],
-        address: None,
-        allocation: None,
-        message: "kernels are not executed yet".into(),
-    })
 }

@@ -1,7 +1,15 @@
 //! One allocation: its bytes and its shadows.
 use super::POISON;
 use super::bitmap::InitMap;
+use super::race::Pages;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Keeps 64-bit atomics on one place apart from each other, since the bytes are kept as 32-bit words.
+fn lock(at: u64) -> MutexGuard<'static, ()> {
+    static LOCKS: [Mutex<()>; 64] = [const { Mutex::new(()) }; 64];
+    LOCKS[(at >> 3) as usize % LOCKS.len()].lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Bytes of one allocation. Blocks on several host threads read and write them at once, so they are kept as relaxed
 /// atomic words; a narrower write changes its bits of a word with one atomic step.
@@ -12,6 +20,7 @@ pub(crate) struct Allocation {
     pub(crate) name: Option<String>,
     words: Box<[AtomicU32]>,
     pub(crate) init: InitMap,
+    pub(crate) pages: Pages,
 }
 
 impl Allocation {
@@ -23,6 +32,7 @@ impl Allocation {
             name,
             words: (0..words).map(|_| AtomicU32::new(POISON)).collect(),
             init: InitMap::new(bytes),
+            pages: Pages::new(bytes),
         }
     }
 
@@ -58,6 +68,30 @@ impl Allocation {
             let new = (old & !(keep << shift)) | ((value & keep) << shift);
             match word.compare_exchange_weak(old, new, Relaxed, Relaxed) {
                 Ok(_) => return,
+                Err(now) => old = now,
+            }
+        }
+    }
+
+    /// Replaces the `len` (2, 4 or 8) bytes at `at`, a multiple of `len`, in one atomic step; gives the old value.
+    pub(crate) fn update(&self, at: u64, len: u32, change: impl Fn(u64) -> u64) -> u64 {
+        if len == 8 {
+            let _alone = lock(at);
+            let old = u64::from(self.load(at, 4)) | u64::from(self.load(at + 4, 4)) << 32;
+            let new = change(old);
+            self.store(at, 4, new as u32);
+            self.store(at + 4, 4, (new >> 32) as u32);
+            return old;
+        }
+        let Some(word) = self.word(at) else { return 0 };
+        let shift = (at & 2) * 8;
+        let keep = if len == 2 { 0xffff_u32 << shift } else { u32::MAX };
+        let mut old = word.load(Relaxed);
+        loop {
+            let field = u64::from((old & keep) >> if len == 2 { shift } else { 0 });
+            let changed = (change(field) as u32) << if len == 2 { shift } else { 0 };
+            match word.compare_exchange_weak(old, (old & !keep) | (changed & keep), Relaxed, Relaxed) {
+                Ok(_) => return field,
                 Err(now) => old = now,
             }
         }
