@@ -81,8 +81,8 @@ struct StreamArguments {
     const i64* item_ids;             // [N], null: no exclusion by item
     const i64* user_ids;             // [B], null: no exclusion by user
     const float* inverse_temperature;
-    const float* lse;                // [B], backward
-    const float* coefficient;        // [B] g_i a_i, backward
+    const float* reference;          // [B] m_i of the forward, backward
+    const float* coefficient;        // [B] g_i a_i / l_i, backward
     float* maximum;                  // [splits, B], forward
     float* sum;                      // [splits, B], forward
     float* output;                   // [splits, B, dim] forward, [splits, owned, dim] backward
@@ -100,15 +100,19 @@ struct MergeArguments {
     const float* sum;      // [splits, B]
     float* output;         // [splits, B, dim]; the merged rows replace split 0. Null: loss only
     float* lse;            // [B]
+    float* row_maximum;    // [B] m_i over all splits
+    float* row_sum;        // [B] l_i over all splits
     int splits;
     int rows;
     int dim;
     int padding;
 };
-static_assert(sizeof(MergeArguments) == 48, "mirror of src/cuda/arguments.rs");
+static_assert(sizeof(MergeArguments) == 64, "mirror of src/cuda/arguments.rs");
 
 struct ObjectiveArguments {
     const float* lse;       // [B]
+    const float* maximum;   // [B] m_i, and with l_i the same sum unrounded
+    const float* sum;       // [B] l_i
     const float* positive;  // [B] z+
     const float* weights;   // [B] or null
     float* loss;            // [B] weighted
@@ -117,7 +121,7 @@ struct ObjectiveArguments {
     int rows;
     int padding;
 };
-static_assert(sizeof(ObjectiveArguments) == 56, "mirror of src/cuda/arguments.rs");
+static_assert(sizeof(ObjectiveArguments) == 72, "mirror of src/cuda/arguments.rs");
 
 // The order of inbatch::Reduction.
 enum ReductionKind { MEAN = 0, WEIGHTED_MEAN = 1, SUM = 2, NONE = 3 };
@@ -150,8 +154,9 @@ struct RowGradientsArguments {
     const Scalars* scalars;
     const float* a;
     const float* b;
+    const float* sum;             // [B] l_i
     const float* output;          // [B, dim] O
-    float* coefficient;           // [B] g_i a_i
+    float* coefficient;           // [B] g_i a_i / l_i
     float* positive_coefficient;  // [B] g_i b_i
     float* temperature_term;      // [B] tau <u_i, du_i>
     void* d_users;                // [B, dim] gradient type
@@ -160,7 +165,7 @@ struct RowGradientsArguments {
     int offset;
     int upstream_per_row;
 };
-static_assert(sizeof(RowGradientsArguments) == 128, "mirror of src/cuda/arguments.rs");
+static_assert(sizeof(RowGradientsArguments) == 136, "mirror of src/cuda/arguments.rs");
 
 struct ReduceTermsArguments {
     const float* terms;  // [B]

@@ -9,13 +9,9 @@ struct RowTerm {
     float positive; // b
 };
 
-// loss = softplus(LSE - z+), a = b = sigmoid(LSE - z+), written on the difference so that converged rows keep
-// full relative accuracy. No negatives: all zero.
-__device__ __forceinline__ RowTerm sampled_softmax(float lse, float z_positive) {
-    if (lse == -infinity()) {
-        return RowTerm{0.0f, 0.0f, 0.0f};
-    }
-    const float x = lse - z_positive;
+// Sampled softmax of a row with negatives at x = LSE - z+: loss = softplus(x), a = b = sigmoid(x), with full relative
+// accuracy on converged rows.
+__device__ __forceinline__ RowTerm sampled_softmax_at(float x) {
     const float e = expf(-fabsf(x));
     const float loss = fmaxf(x, 0.0f) + log1pf(e);
     const float sigmoid = x >= 0.0f ? 1.0f / (1.0f + e) : e / (1.0f + e);

@@ -59,6 +59,9 @@ extern "C" __global__ void __launch_bounds__(BLOCK) merge_partials(const MergeAr
         // A logit of +inf makes the sum NaN (inf - inf), but the log-sum-exp is +inf.
         const float lse = sum == 0.0f ? -infinity() : reference + logf(sum);
         a.lse[row] = maximum == infinity() ? maximum : lse;
+        a.row_maximum[row] = maximum;
+        // So that the second sweep gives NaN to the columns at +inf, and 0 to the others.
+        a.row_sum[row] = maximum == infinity() ? 1.0f : sum;
     }
     if (a.output == nullptr) {
         return;
@@ -76,13 +79,17 @@ extern "C" __global__ void __launch_bounds__(BLOCK) merge_partials(const MergeAr
     }
 }
 
-// (LSE, z+) to the weighted loss and the coefficients a, b of each row. A row of weight 0 has loss 0.
+// LSE - z+ to the weighted loss and the coefficients a, b of each row. A row of weight 0 has loss 0.
 extern "C" __global__ void __launch_bounds__(BLOCK) objective_rows(const ObjectiveArguments a) {
     const i64 row = static_cast<i64>(blockIdx.x) * BLOCK + threadIdx.x;
     if (row >= a.rows) {
         return;
     }
-    const RowTerm term = sampled_softmax(a.lse[row], a.positive[row]);
+    // Without negatives there is nothing to lose. LSE - z+ through m and l, whose difference loses nothing to the
+    // rounding of a large LSE.
+    const bool alone = a.lse[row] == -infinity();
+    const float x = (a.maximum[row] - a.positive[row]) + logf(a.sum[row]);
+    const RowTerm term = alone ? RowTerm{0.0f, 0.0f, 0.0f} : sampled_softmax_at(x);
     const float weight = a.weights == nullptr ? 1.0f : a.weights[row];
     a.loss[row] = weight == 0.0f ? 0.0f : weight * term.loss;
     a.a[row] = term.negative;
@@ -177,7 +184,7 @@ __device__ __forceinline__ void row_gradients(const RowGradientsArguments& a) {
         term = warp_sum(term);
     }
     if (lane == 0) {
-        a.coefficient[row] = negative;
+        a.coefficient[row] = negative == 0.0f ? 0.0f : negative / a.sum[row];
         a.positive_coefficient[row] = positive;
         a.temperature_term[row] = term;
     }

@@ -5,7 +5,7 @@
 //
 //   LOSS      owns users, streams columns: running maximum m and sum l of exp(z - m)
 //   FORWARD   the same, and O = sum exp(z - m) v
-//   BACKWARD  owns gradient columns, streams users with their saved LSE: sum g_i a_i exp(z - LSE_i) u_i
+//   BACKWARD  owns gradient columns, streams users with their saved m and l: sum g_i a_i / l_i exp(z - m_i) u_i
 //
 // Grid: x owner tiles, y splits of the streamed range, z chunks of OUT output dimensions. Each split writes its
 // own partial; nothing is shared between blocks, so there are no atomics and the result does not depend on order.
@@ -158,18 +158,19 @@ __device__ __forceinline__ void online_softmax(
     }
 }
 
-// Backward: logits become g_i a_i exp(z - LSE_i). A row without weight, or without negatives, gives exactly 0.
+// Backward: logits become g_i a_i / l_i exp(z - m_i), the forward's weights once more. (Out of a rounded LSE they
+// would carry its error, eps |LSE|, on every weight of the row.) A row without weight, or without negatives, gives exactly 0.
 template <typename T>
 __device__ __forceinline__ void
 backward_weights(float (&scores)[4][4], const StreamShared<T>& shared, int tx) {
 #pragma unroll
     for (int x = 0; x < 4; x++) {
-        const float lse = shared.streamed.lse[tx * 4 + x];
+        const float reference = shared.streamed.reference[tx * 4 + x];
         const float coefficient = shared.streamed.coefficient[tx * 4 + x];
 #pragma unroll
         for (int i = 0; i < 4; i++) {
             const bool absent = coefficient == 0.0f || scores[i][x] == -infinity();
-            scores[i][x] = absent ? 0.0f : coefficient * exp_difference(scores[i][x] - lse);
+            scores[i][x] = absent ? 0.0f : coefficient * exp_difference(scores[i][x] - reference);
         }
     }
 }

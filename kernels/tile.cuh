@@ -18,7 +18,7 @@ struct Side {
     i64 user[TILE];
     float2 norm[TILE];
     float bias[TILE];        // columns
-    float lse[TILE];         // rows, backward
+    float reference[TILE];   // rows, backward
     float coefficient[TILE]; // rows, backward
     int has_user[TILE];
 };
@@ -117,7 +117,7 @@ __device__ __forceinline__ bool fill_row(Side<T>& side, int slot, i64 row, const
     side.user[slot] = present && a.user_ids != nullptr ? a.user_ids[row] : 0;
     side.has_user[slot] = present;
     if (BACKWARD) {
-        side.lse[slot] = present ? a.lse[row] : 0.0f;
+        side.reference[slot] = present ? a.reference[row] : 0.0f;
         side.coefficient[slot] = coefficient;
     }
     return present;

@@ -187,6 +187,10 @@ pub enum Error {
         why: String,
     },
 
+    /// A snapshot does not fit the bank that should be restored from it.
+    #[error("the snapshot does not fit this bank: {0}; build the bank as the one that was saved")]
+    Snapshot(String),
+
     /// The stored dtype differs from the one asked for.
     #[error("expected {expected} embeddings, found {found}; convert them, or use the other type")]
     DtypeMismatch {

@@ -1,8 +1,10 @@
 //! What memory banks share on every backend: configuration, ring positions, checkpoints.
 
 mod ring;
+mod snapshot;
 
 pub(crate) use ring::{Ring, Span};
+pub use snapshot::Snapshot;
 
 use crate::{Error, Result};
 

@@ -6,7 +6,7 @@ use super::columns::Segment;
 use super::embeddings::{load, load_kept, store_gradient};
 use super::exclusion::{Groups, Walk, mark_positives};
 use super::forward::RowSweep;
-use super::product::{accumulate, scores};
+use super::product::{FEWEST_STREAMED, accumulate, scores};
 use super::simd::Weights;
 use super::tiles::{STREAMED, tile_range};
 use super::workspace::{Backward, Scratch};
@@ -42,7 +42,7 @@ impl<T: Element> ColumnSweep<'_, T> {
         let columns = segment.first + inside.start..segment.first + inside.end;
         let norms = self.forward.column_norms.map(|norms| &norms[columns.clone()]);
         let source = &segment.embeddings[inside.start * dim..inside.end * dim];
-        let owned = load(source, 0..inside.len(), dim, norms, &mut scratch.owned);
+        let owned = load(source, 0..inside.len(), dim, norms, lanes, &mut scratch.owned);
         let bias = &mut scratch.bias[..lanes];
         self.forward.correction.biases(segment, inside.clone(), bias);
         let cursors = &mut scratch.cursors[..2 * lanes];
@@ -52,10 +52,17 @@ impl<T: Element> ColumnSweep<'_, T> {
         for streamed_tile in 0..problem.rows.div_ceil(STREAMED) {
             let rows = tile_range(streamed_tile, STREAMED, problem.rows);
             let keep = |i: usize| self.rows.rows[i].negative != 0.0;
-            let users =
-                load_kept(self.forward.users, rows.clone(), dim, user_norms, keep, &mut scratch.streamed);
+            let users = load_kept(
+                self.forward.users,
+                rows.clone(),
+                dim,
+                user_norms,
+                FEWEST_STREAMED,
+                keep,
+                &mut scratch.streamed,
+            );
+            scores(owned, users, &mut scratch.scores);
             let cells = &mut scratch.scores[..rows.len() * lanes];
-            scores(owned, users, cells, lanes);
             mark_positives(columns.clone(), rows.clone(), -(problem.offset as isize), cells, lanes);
             for walk in walks.iter_mut().flatten() {
                 walk.mark(rows.clone(), cells, lanes);
@@ -66,10 +73,10 @@ impl<T: Element> ColumnSweep<'_, T> {
                 scale: self.forward.scale,
                 bias,
                 max: &self.rows.max[rows.clone()],
-                coefficient: &self.rows.weight[rows],
+                coefficient: &self.rows.weight[rows.clone()],
             };
             weights.run(self.forward.arch);
-            accumulate(cells, lanes, users, accumulator, streamed_tile > 0);
+            accumulate(cells, lanes, users.first(rows.len()), accumulator, streamed_tile > 0);
         }
         self.subtract_positives(columns.clone(), &mut scratch.streamed, accumulator);
         for (k, target) in target.chunks_exact_mut(dim).enumerate() {
@@ -93,7 +100,7 @@ impl<T: Element> ColumnSweep<'_, T> {
             return;
         }
         let rows = first - problem.offset..last - problem.offset;
-        let loaded = load(users, rows.clone(), dim, user_norms, buffer);
+        let loaded = load(users, rows.clone(), dim, user_norms, 0, buffer);
         for (k, i) in rows.enumerate() {
             let positive = self.rows.rows[i].positive;
             if positive != 0.0 {

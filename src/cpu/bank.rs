@@ -1,9 +1,10 @@
 //! The memory bank in host memory.
 
 use std::ops::Range;
+use std::path::Path;
 
 use super::workspace::grow;
-use crate::bank::{BankConfig, Ring, Span};
+use crate::bank::{BankConfig, Ring, Snapshot, Span};
 use crate::cpu::Items;
 use crate::problem::{check_length, row_count};
 use crate::{BankColumns, Element, Error, Result};
@@ -96,6 +97,60 @@ impl<T: Element> MemoryBank<T> {
     /// Pushes made so far.
     pub fn step(&self) -> u64 {
         self.ring.step
+    }
+
+    /// A copy of the whole state.
+    pub fn snapshot(&self) -> Snapshot {
+        let len = self.ring.len;
+        Snapshot {
+            dtype: T::DTYPE,
+            dim: self.config.dim,
+            capacity: self.config.capacity,
+            head: self.ring.head,
+            step: self.ring.step,
+            embeddings: bytemuck::cast_slice(&self.embeddings[..len * self.config.dim]).to_vec(),
+            log_q: self.config.log_q.then(|| self.log_q[..len].to_vec()),
+            item_ids: self.config.item_ids.then(|| self.item_ids[..len].to_vec()),
+            entry_steps: self.entry_steps[..len].to_vec(),
+        }
+    }
+
+    /// Takes over a snapshot's state, of this or another backend. Warm-up and maximal age stay this
+    /// bank's own.
+    ///
+    /// # Errors
+    /// [`Error::DtypeMismatch`], [`Error::Snapshot`]; the bank is then unchanged.
+    pub fn restore(&mut self, snapshot: &Snapshot) -> Result<()> {
+        snapshot.check(&self.config, T::DTYPE)?;
+        let len = snapshot.len();
+        let embeddings = &mut self.embeddings[..len * self.config.dim];
+        bytemuck::cast_slice_mut(embeddings).copy_from_slice(&snapshot.embeddings);
+        if let Some(log_q) = &snapshot.log_q {
+            self.log_q[..len].copy_from_slice(log_q);
+        }
+        if let Some(item_ids) = &snapshot.item_ids {
+            self.item_ids[..len].copy_from_slice(item_ids);
+        }
+        self.entry_steps[..len].copy_from_slice(&snapshot.entry_steps);
+        self.ring = snapshot.ring();
+        self.readable = self.ring.readable(&self.config, &self.entry_steps);
+        Ok(())
+    }
+
+    /// Saves a checkpoint; see [`Snapshot::save`].
+    ///
+    /// # Errors
+    /// [`Error::CheckpointIo`], [`Error::Checkpoint`].
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
+        self.snapshot().save(path)
+    }
+
+    /// Restores this bank from a checkpoint.
+    ///
+    /// # Errors
+    /// Those of [`Snapshot::load`] and [`MemoryBank::restore`]; the bank is then unchanged.
+    pub fn load(&mut self, path: impl AsRef<Path>) -> Result<()> {
+        self.restore(&Snapshot::load(path)?)
     }
 
     /// What the loss reads now, in place.

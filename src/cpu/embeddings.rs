@@ -19,18 +19,20 @@ pub(super) fn inverse_norms<T: Element>(embeddings: &[T], dim: usize, inverse_no
 }
 
 /// Rows `range` of `embeddings`, in place if they can be used as they are, else converted into `buffer`.
+/// Zero rows are appended up to `at_least` rows.
 pub(super) fn load<'a, T: Element>(
     embeddings: &'a [T],
     range: Range<usize>,
     dim: usize,
     inverse_norms: Option<&[f64]>,
+    at_least: usize,
     buffer: &'a mut [f32],
 ) -> Rows<'a> {
     let source = &embeddings[range.start * dim..range.end * dim];
-    if inverse_norms.is_none() && T::DTYPE == Dtype::F32 {
+    if inverse_norms.is_none() && T::DTYPE == Dtype::F32 && range.len() >= at_least {
         return Rows::new(bytemuck::cast_slice(source), dim);
     }
-    Rows::new(convert(source, range, dim, inverse_norms, buffer), dim)
+    Rows::new(convert(source, range, dim, inverse_norms, at_least, buffer), dim)
 }
 
 /// As [`load`], but rows with `keep` false become zero vectors, whatever they hold.
@@ -39,14 +41,15 @@ pub(super) fn load_kept<'a, T: Element>(
     range: Range<usize>,
     dim: usize,
     inverse_norms: Option<&[f64]>,
+    at_least: usize,
     keep: impl Fn(usize) -> bool,
     buffer: &'a mut [f32],
 ) -> Rows<'a> {
     if range.clone().all(&keep) {
-        return load(embeddings, range, dim, inverse_norms, buffer);
+        return load(embeddings, range, dim, inverse_norms, at_least, buffer);
     }
     let source = &embeddings[range.start * dim..range.end * dim];
-    let kept = convert(source, range.clone(), dim, inverse_norms, buffer);
+    let kept = convert(source, range.clone(), dim, inverse_norms, at_least, buffer);
     for (row, i) in kept.chunks_exact_mut(dim).zip(range) {
         if !keep(i) {
             row.fill(0.0);
@@ -60,12 +63,15 @@ fn convert<'a, T: Element>(
     range: Range<usize>,
     dim: usize,
     inverse_norms: Option<&[f64]>,
+    at_least: usize,
     buffer: &'a mut [f32],
 ) -> &'a mut [f32] {
-    let buffer = &mut buffer[..source.len()];
-    T::widen(source, buffer);
+    let buffer = &mut buffer[..range.len().max(at_least) * dim];
+    let (rows, padding) = buffer.split_at_mut(source.len());
+    T::widen(source, rows);
+    padding.fill(0.0);
     if let Some(inverse_norms) = inverse_norms {
-        for (row, inverse) in buffer.chunks_exact_mut(dim).zip(&inverse_norms[range]) {
+        for (row, inverse) in rows.chunks_exact_mut(dim).zip(&inverse_norms[range]) {
             row.iter_mut().for_each(|x| *x = (f64::from(*x) * inverse) as f32);
         }
     }

@@ -7,7 +7,7 @@ use super::columns::{Columns, Correction, LOG2_E};
 use super::embeddings::load;
 use super::exclusion::{Groups, Walk, mark_positives};
 use super::partial::Partial;
-use super::product::scores;
+use super::product::{FEWEST_STREAMED, scores};
 use super::simd::{Exponentials, Logits};
 use super::tiles::{RowPartition, tile_range};
 use super::workspace::{Forward, Prepared, Scratch};
@@ -82,7 +82,7 @@ impl<'a, T: Element> RowSweep<'a, T> {
         let RowPartition { lanes, .. } = self.partition;
         let dim = self.problem.dim;
         let rows = tile_range(tile, lanes, self.problem.rows);
-        let owned = load(self.users, rows.clone(), dim, self.user_norms, &mut scratch.owned);
+        let owned = load(self.users, rows.clone(), dim, self.user_norms, lanes, &mut scratch.owned);
         let tiles = self.partition.tiles_of(split);
         let first = self.columns.tile(tiles.start).columns().start;
         let cursors = &mut scratch.cursors[..2 * lanes];
@@ -92,10 +92,16 @@ impl<'a, T: Element> RowSweep<'a, T> {
             let tile = self.columns.tile(tile);
             let columns = tile.columns();
             let norms = self.column_norms.map(|norms| &norms[tile.segment.first..]);
-            let streamed =
-                load(tile.segment.embeddings, tile.inside.clone(), dim, norms, &mut scratch.streamed);
+            let streamed = load(
+                tile.segment.embeddings,
+                tile.inside.clone(),
+                dim,
+                norms,
+                FEWEST_STREAMED,
+                &mut scratch.streamed,
+            );
+            scores(owned, streamed, &mut scratch.scores);
             let cells = &mut scratch.scores[..columns.len() * lanes];
-            scores(owned, streamed, cells, lanes);
             mark_positives(rows.clone(), columns.clone(), self.problem.offset as isize, cells, lanes);
             for walk in walks.iter_mut().flatten() {
                 walk.mark(columns.clone(), cells, lanes);
@@ -107,7 +113,7 @@ impl<'a, T: Element> RowSweep<'a, T> {
             Logits { scores: cells, lanes, scale: self.scale, bias, max }.run(self.arch);
             partial.raise(max, rows.len(), dim);
             Exponentials { scores: cells, lanes, max: partial.max, sum: partial.sum }.run(self.arch);
-            partial.add(cells, lanes, streamed, rows.len());
+            partial.add(cells, lanes, streamed.first(columns.len()), rows.len());
         }
     }
 }

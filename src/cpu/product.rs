@@ -19,6 +19,11 @@ impl<'a> Rows<'a> {
         Self { values, rows: values.len() / dim, dim }
     }
 
+    /// The first `rows` rows.
+    pub(super) fn first(&self, rows: usize) -> Self {
+        Self::new(&self.values[..rows * self.dim], self.dim)
+    }
+
     pub(super) fn dim(&self) -> usize {
         self.dim
     }
@@ -28,37 +33,53 @@ impl<'a> Rows<'a> {
     }
 }
 
+/// The fewest streamed rows of a score tile; ragged tiles are padded with zero rows. Below, and with other
+/// than all lanes owned, `gemm` would choose other kernels, which add up in another order.
+pub(super) const FEWEST_STREAMED: usize = 8;
+
+/// Products of longer rows are added up piece by piece, as `gemm` would, but always in the same pieces.
+const DEPTH: usize = 512;
+
 /// `scores[s, o] = <streamed_s, owned_o>` for every row of both.
-pub(super) fn scores(owned: Rows<'_>, streamed: Rows<'_>, scores: &mut [f32], lanes: usize) {
-    let (m, n, k) = (owned.rows, streamed.rows, owned.dim);
-    assert!(m <= lanes && n * lanes <= scores.len() && streamed.dim == k);
+///
+/// A score has the same bits in both sweeps, whichever of its two rows is owned: every score is one chain of
+/// fused multiply-adds in the order of the dimensions. The backward can then subtract the forward's maximum
+/// without an error that grows with the logits.
+pub(super) fn scores(owned: Rows<'_>, streamed: Rows<'_>, scores: &mut [f32]) {
+    let (m, n, dim) = (owned.rows, streamed.rows, owned.dim);
+    assert!(m * n <= scores.len() && streamed.dim == dim);
+    debug_assert!(m % super::simd::LANE_STEP == 0 && n >= FEWEST_STREAMED);
     let gemm = gemm_f32::gemm::f32::get_gemm_fn();
-    // The destination is [m, n] with column stride `lanes`: owned (row-major) times streamed transposed.
-    // SAFETY: `owned` holds m rows and `streamed` n rows of k elements (Rows::new divides the slice's
-    // length by dim); the destination's last element (n - 1) * lanes + m - 1 lies inside `scores` by the
-    // assertion; nothing aliases the exclusive borrow; `get_gemm_fn` picks kernels that this CPU has.
-    unsafe {
-        gemm(
-            m,
-            n,
-            k,
-            scores.as_mut_ptr(),
-            lanes as isize,
-            1,
-            false,
-            owned.values.as_ptr(),
-            1,
-            k as isize,
-            streamed.values.as_ptr(),
-            k as isize,
-            1,
-            0.0,
-            1.0,
-            false,
-            false,
-            false,
-            Parallelism::None,
-        );
+    for first in (0..dim).step_by(DEPTH) {
+        let depth = DEPTH.min(dim - first);
+        // The destination is [m, n] with column stride m: owned (row-major) times streamed transposed.
+        // SAFETY: `owned` holds m rows and `streamed` n rows of dim elements (Rows::new divides the slice's
+        // length by dim), of which columns first..first + depth <= dim are read; the destination's m * n
+        // elements lie inside `scores` by the assertion; nothing aliases the exclusive borrow;
+        // `get_gemm_fn` picks kernels that this CPU has.
+        unsafe {
+            gemm(
+                m,
+                n,
+                depth,
+                scores.as_mut_ptr(),
+                m as isize,
+                1,
+                first > 0,
+                owned.values.as_ptr().add(first),
+                1,
+                dim as isize,
+                streamed.values.as_ptr().add(first),
+                dim as isize,
+                1,
+                1.0,
+                1.0,
+                false,
+                false,
+                false,
+                Parallelism::None,
+            );
+        }
     }
 }
 

@@ -68,31 +68,35 @@ impl<T: Element> RowSweep<'_, T> {
         let mut merged = merge_splits(stats, outputs, lanes, dim, rows.len());
         let mut scratch = self.prepared.scratch();
         let scratch = &mut *scratch;
-        let users = load(self.users, rows.clone(), dim, self.user_norms, &mut scratch.owned);
+        let users = load(self.users, rows.clone(), dim, self.user_norms, 0, &mut scratch.owned);
         let positives = rows.start + self.problem.offset..rows.end + self.problem.offset;
         let batch = &self.columns.segments[0];
-        let items = load(batch.embeddings, positives.clone(), dim, self.column_norms, &mut scratch.streamed);
+        let items =
+            load(batch.embeddings, positives.clone(), dim, self.column_norms, 0, &mut scratch.streamed);
         let inverse_temperature = 1.0 / f64::from(config.temperature());
         for (k, i) in rows.enumerate() {
             let (max, sum) = (merged.max[k], merged.sum[k]);
             if let Some(output) = merged.output_row(k, dim).filter(|_| sum != 0.0) {
                 output.iter_mut().for_each(|o| *o /= sum);
             }
-            let lse = ((f64::from(max) + f64::from(sum).log2()) / LOG2_E) as f32;
+            let lse = (f64::from(max) + f64::from(sum).log2()) / LOG2_E;
             let correction = match (config.get_positive_correction(), batch.log_q) {
                 (PositiveCorrection::Corrected, Some(log_q)) => {
                     self.correction.of(log_q[positives.start + k])
                 }
                 _ => 0.0,
             };
-            let z_positive = (dot(users.row(k), items.row(k)) * inverse_temperature + correction) as f32;
-            let term = objective::sampled_softmax(lse, z_positive);
+            let z_positive = dot(users.row(k), items.row(k)) * inverse_temperature + correction;
+            let term = match sum {
+                0.0 => objective::sampled_softmax(f32::NEG_INFINITY, 0.0),
+                _ => objective::sampled_softmax_at((lse - z_positive) as f32),
+            };
             let weight = weights.map_or(1.0, |weights| weights[i]);
             target.rows[k] = RowState { max, sum, negative: term.negative, positive: term.positive };
             // A row of weight 0 takes no part, whatever its loss.
             target.losses[k] = if weight == 0.0 { 0.0 } else { weight * term.loss };
-            target.log_sum_exp[k] = lse;
-            target.z_positive[k] = z_positive;
+            target.log_sum_exp[k] = lse as f32;
+            target.z_positive[k] = z_positive as f32;
         }
     }
 }
@@ -148,10 +152,10 @@ impl<T: Element> RowSweep<'_, T> {
             let rows = tile_range(tile, lanes, self.problem.rows);
             let mut scratch = self.prepared.scratch();
             let scratch = &mut *scratch;
-            let users = load(self.users, rows.clone(), dim, self.user_norms, &mut scratch.owned);
+            let users = load(self.users, rows.clone(), dim, self.user_norms, 0, &mut scratch.owned);
             let positives = rows.start + self.problem.offset..rows.end + self.problem.offset;
             let items = &self.columns.segments[0];
-            let items = load(items.embeddings, positives, dim, self.column_norms, &mut scratch.streamed);
+            let items = load(items.embeddings, positives, dim, self.column_norms, 0, &mut scratch.streamed);
             for (k, i) in rows.enumerate() {
                 let row = &forward.rows[i];
                 let gradient = row_gradient(row, coefficient(i) * inverse_temperature);

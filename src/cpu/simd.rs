@@ -14,8 +14,15 @@ pub(super) const LANE_STEP: usize = 64;
 
 /// Polynomial coefficients of `2^f` on [-1/2, 1/2], lowest first: a minimax fit in f64, relative error
 /// 2e-9 before rounding, so that f32 arithmetic decides the accuracy (see the test).
-const EXP2: [f32; 7] =
-    [1.0, 0.693_147_2, 0.240_226_48, 0.055_503_324, 0.009_618_437, 0.001_339_887_5, 0.000_153_533_62];
+const EXP2: [f32; 7] = [
+    1.0,
+    std::f32::consts::LN_2,
+    0.240_226_48,
+    0.055_503_324,
+    0.009_618_437,
+    0.001_339_887_5,
+    0.000_153_533_62,
+];
 
 /// `2^x`, within 2 ulp; 0 below -126 (no subnormal results), +inf from 128 on, NaN for NaN.
 #[inline(always)]
@@ -129,7 +136,7 @@ impl WithSimd for Exponentials<'_> {
     }
 }
 
-/// Backward: scores become gradient weights `coefficient[s] * 2^(score * scale + bias[o] - max[s])`,
+/// Backward: scores become gradient weights `coefficient[s] * 2^(x - max[s])`, `x = score * scale + bias[o]`,
 /// exactly 0 where the coefficient is 0.
 pub(super) struct Weights<'a> {
     pub(super) scores: &'a mut [f32],
@@ -166,8 +173,9 @@ impl WithSimd for Weights<'_> {
             }
             let (max, coefficient) = (simd.splat_f32s(max), simd.splat_f32s(coefficient));
             for (score, bias) in row.iter_mut().zip(bias) {
-                let x = logit(simd, *score, scale, simd.sub_f32s(*bias, max));
-                *score = simd.mul_f32s(coefficient, exp2(simd, x));
+                // The forward's rounding of the logit, bit for bit, then the difference.
+                let x = logit(simd, *score, scale, *bias);
+                *score = simd.mul_f32s(coefficient, exp2(simd, simd.sub_f32s(x, max)));
             }
         }
     }

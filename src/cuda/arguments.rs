@@ -46,26 +46,26 @@ arguments! {
     Stream: 160 {
         columns: Columns,
         users: u64, row_norms: u64, column_norms: u64, bias: u64, item_ids: u64, user_ids: u64,
-        inverse_temperature: u64, lse: u64, coefficient: u64,
+        inverse_temperature: u64, reference: u64, coefficient: u64,
         maximum: u64, sum: u64, output: u64,
         rows: i32, offset: i32, owned: i32, tiles_per_split: i32, aligned: i32, padding: i32,
     }
 
-    Merge: 48 {
-        maximum: u64, sum: u64, output: u64, lse: u64,
+    Merge: 64 {
+        maximum: u64, sum: u64, output: u64, lse: u64, row_maximum: u64, row_sum: u64,
         splits: i32, rows: i32, dim: i32, padding: i32,
     }
 
-    Objective: 56 {
-        lse: u64, positive: u64, weights: u64, loss: u64, a: u64, b: u64,
+    Objective: 72 {
+        lse: u64, maximum: u64, sum: u64, positive: u64, weights: u64, loss: u64, a: u64, b: u64,
         rows: i32, padding: i32,
     }
 
     ReduceLosses: 32 { loss: u64, weights: u64, scalars: u64, rows: i32, reduction: i32 }
 
-    RowGradients: 128 {
+    RowGradients: 136 {
         users: u64, items: u64, row_norms: u64, column_norms: u64, weights: u64, upstream: u64,
-        scalars: u64, a: u64, b: u64, output: u64,
+        scalars: u64, a: u64, b: u64, sum: u64, output: u64,
         coefficient: u64, positive_coefficient: u64, temperature_term: u64, d_users: u64,
         rows: i32, dim: i32, offset: i32, upstream_per_row: i32,
     }

@@ -1,12 +1,14 @@
 //! The memory bank in device memory.
 
+use std::path::Path;
+
 use super::Items;
 use super::arguments::{self, bank_state};
 use super::buffer::Buffer;
 use super::device::Device;
 use super::launch::{Grid, Span, int, launch, per_dtype};
 use super::module::{File, dtype_index};
-use crate::bank::BankConfig;
+use crate::bank::{BankConfig, Snapshot};
 use crate::problem::{check_length, row_count};
 use crate::{BankColumns, Element, Length, Result};
 
@@ -128,6 +130,67 @@ impl<T: Element> MemoryBank<T> {
     /// [`crate::Error::Driver`].
     pub fn step(&self) -> Result<u64> {
         self.counter(bank_state::STEP)
+    }
+
+    /// Waits, then returns a copy of the whole state in host memory.
+    ///
+    /// # Errors
+    /// [`crate::Error::Driver`].
+    pub fn snapshot(&self) -> Result<Snapshot> {
+        let state = self.state.read(bank_state::WORDS)?;
+        let word = |index: usize| state.get(index).copied().unwrap_or(0);
+        let config = &self.config;
+        let len = usize::try_from(word(bank_state::LENGTH)).unwrap_or(usize::MAX).min(config.capacity);
+        let log_q = if config.log_q { Some(self.log_q.read(len)?) } else { None };
+        let item_ids = if config.item_ids { Some(self.item_ids.read(len)?) } else { None };
+        Ok(Snapshot {
+            dtype: T::DTYPE,
+            dim: config.dim,
+            capacity: config.capacity,
+            head: usize::try_from(word(bank_state::HEAD)).unwrap_or(usize::MAX),
+            step: word(bank_state::STEP),
+            embeddings: bytemuck::cast_slice(&self.embeddings.read(len * config.dim)?).to_vec(),
+            log_q,
+            item_ids,
+            entry_steps: self.entered.read(len)?,
+        })
+    }
+
+    /// Takes over a snapshot's state, of this or another backend, and waits for the copies. Warm-up and maximal age
+    /// stay this bank's own.
+    ///
+    /// # Errors
+    /// [`crate::Error::DtypeMismatch`], [`crate::Error::Snapshot`]; the bank is then unchanged. After
+    /// [`crate::Error::Driver`] it is empty.
+    pub fn restore(&mut self, snapshot: &Snapshot) -> Result<()> {
+        snapshot.check(&self.config, T::DTYPE)?;
+        // Empty until the last copy is done: a failure in between leaves no half state.
+        self.state.fill(0)?;
+        self.embeddings.write(&bytemuck::pod_collect_to_vec::<u8, T>(&snapshot.embeddings))?;
+        self.log_q.write(snapshot.log_q.as_deref().unwrap_or(&[]))?;
+        self.item_ids.write(snapshot.item_ids.as_deref().unwrap_or(&[]))?;
+        self.entered.write(&snapshot.entry_steps)?;
+        let mut state = [0; bank_state::WORDS];
+        state[bank_state::HEAD] = snapshot.head as u64;
+        state[bank_state::LENGTH] = snapshot.len() as u64;
+        state[bank_state::STEP] = snapshot.step;
+        self.state.write(&state)
+    }
+
+    /// Waits, then saves a checkpoint; see [`Snapshot::save`].
+    ///
+    /// # Errors
+    /// [`crate::Error::CheckpointIo`], [`crate::Error::Checkpoint`], [`crate::Error::Driver`].
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
+        self.snapshot()?.save(path)
+    }
+
+    /// Restores this bank from a checkpoint.
+    ///
+    /// # Errors
+    /// Those of [`Snapshot::load`] and [`MemoryBank::restore`].
+    pub fn load(&mut self, path: impl AsRef<Path>) -> Result<()> {
+        self.restore(&Snapshot::load(path)?)
     }
 
     fn counter(&self, index: usize) -> Result<u64> {

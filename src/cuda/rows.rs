@@ -56,6 +56,8 @@ pub(super) fn merge(
         sum: Span::from(&workspace.sum).holds(partials, "sum")?,
         output: output.holds_or_null(partials * problem.dim, "O")?,
         lse: Span::from(&workspace.lse).holds(problem.rows, "the log-sum-exp")?,
+        row_maximum: Span::from(&workspace.row_maximum).holds(problem.rows, "the row maxima")?,
+        row_sum: Span::from(&workspace.row_sum).holds(problem.rows, "the row sums")?,
         splits: int(sweep.splits),
         rows: int(problem.rows),
         dim: int(problem.dim),
@@ -70,6 +72,8 @@ pub(super) fn objective<T>(device: &Device, inputs: &Inputs<T>, workspace: &Work
     let rows = inputs.problem.rows;
     let arguments = arguments::Objective {
         lse: Span::from(&workspace.lse).holds(rows, "the log-sum-exp")?,
+        maximum: Span::from(&workspace.row_maximum).holds(rows, "the row maxima")?,
+        sum: Span::from(&workspace.row_sum).holds(rows, "the row sums")?,
         positive: Span::from(&workspace.positive).holds(rows, "z+")?,
         weights: inputs.weights.holds_or_null(rows, "weights")?,
         loss: Span::from(&workspace.loss).holds(rows, "the row losses")?,
@@ -128,6 +132,7 @@ pub(super) fn gradients<T: Element, G: Element>(
         scalars: workspace.scalars(),
         a: Span::from(&workspace.a).holds(rows, "a")?,
         b: Span::from(&workspace.b).holds(rows, "b")?,
+        sum: Span::from(&workspace.row_sum).holds(rows, "the row sums")?,
         output: Span::from(&workspace.output).holds(rows * dim, "O")?,
         coefficient: Span::from(&workspace.coefficient).holds(rows, "coefficients")?,
         positive_coefficient: Span::from(&workspace.positive_coefficient).holds(rows, "coefficients")?,

@@ -44,7 +44,7 @@ pub(super) fn forward<T: Element>(
     unsafe { launch(device, File::stream(T::DTYPE), name, grid(sweep), &arguments) }
 }
 
-/// The second sweep: partial sums of the gradient columns' dv, from the saved LSE and coefficients.
+/// The second sweep: partial sums of the gradient columns' dv, from the saved maxima and coefficients.
 pub(super) fn backward<T: Element>(
     device: &Device,
     inputs: &Inputs<T>,
@@ -53,7 +53,7 @@ pub(super) fn backward<T: Element>(
 ) -> Result<()> {
     let rows = inputs.problem.rows;
     let arguments = arguments::Stream {
-        lse: Span::from(&workspace.lse).holds(rows, "the log-sum-exp")?,
+        reference: Span::from(&workspace.row_maximum).holds(rows, "the row maxima")?,
         coefficient: Span::from(&workspace.coefficient).holds(rows, "the row coefficients")?,
         output: Span::from(&workspace.partials).holds(sweep.partials() * inputs.problem.dim, "partials")?,
         ..common(inputs, workspace, sweep, false)?
@@ -82,7 +82,7 @@ fn common<T: Element>(
         item_ids: Span::from(&workspace.item_ids).only_if(excluding).holds_or_null(columns, "item ids")?,
         user_ids: inputs.user_ids.holds_or_null(problem.rows, "user ids")?,
         inverse_temperature: workspace.inverse_temperature(),
-        lse: 0,
+        reference: 0,
         coefficient: 0,
         maximum: 0,
         sum: 0,

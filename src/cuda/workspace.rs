@@ -91,13 +91,17 @@ workspace! {
     output: f32,
     /// `[B]` log-sum-exp over the negatives.
     lse: f32,
+    /// `[B]` maxima over all splits.
+    row_maximum: f32,
+    /// `[B]` sums over all splits.
+    row_sum: f32,
     /// `[B]` weighted losses.
     loss: f32,
     /// `[B]` a_i.
     a: f32,
     /// `[B]` b_i.
     b: f32,
-    /// `[B]` g_i a_i.
+    /// `[B]` g_i a_i / l_i.
     coefficient: f32,
     /// `[B]` g_i b_i.
     positive_coefficient: f32,
@@ -129,6 +133,8 @@ impl Sizes {
             sum: sweep.partials(),
             output: if purpose == Purpose::Loss { 0 } else { sweep.partials().saturating_mul(dim) },
             lse: rows,
+            row_maximum: rows,
+            row_sum: rows,
             loss: rows,
             a: rows,
             b: rows,

@@ -2,10 +2,11 @@
 //! tensor, where x64 is the oracle's result, eps the spacing of the output's type and r the error of the
 //! materialised computation (`materialised.rs`).
 //!
-//! A tensor of a few elements may be right by luck, which would make r too strict; so r is the largest
-//! error over the case and enough of its siblings (same problem, inputs moved by 1e-3) to see some thousand
-//! scores. For a sum over rows (the reduced loss, d(1/tau)) x64 and r are summed without signs: a sum whose
-//! terms cancel cannot be more exact than its terms.
+//! A tensor of few elements, or one that few rows dominate, may be right by luck, which would make r too
+//! strict; so r is the largest error over the case and its [`SIBLINGS`] (same problem, inputs moved by
+//! 1e-3). They are only computed as far as they are needed, since a larger r never makes a check fail. For a
+//! sum over rows (the reduced loss, d(1/tau)) x64 and r are summed without signs: a sum whose terms cancel
+//! cannot be more exact than its terms.
 
 use inbatch::{Dtype, Reduction, oracle};
 
@@ -13,8 +14,8 @@ use super::case::{Case, epsilon};
 use super::materialised;
 use super::subject::Results;
 
-/// Scores over which r is taken.
-const SCORES: usize = 4096;
+/// Cases like the one at hand over which r is taken.
+const SIBLINGS: u64 = 32;
 
 fn norm(values: impl Iterator<Item = f64>) -> f64 {
     values.map(|x| x * x).sum::<f64>().sqrt()
@@ -70,14 +71,7 @@ impl Errors {
     }
 
     fn of(case: &Case, upstream: Option<&[f32]>, exact: &oracle::Outputs) -> Self {
-        let siblings = SCORES / (case.rows() * case.columns());
-        let mut errors = Self::between(&materialised::evaluate(case, upstream), exact);
-        for k in 0..siblings.min(64) {
-            let sibling = case.sibling(k as u64 + 1);
-            let low = materialised::evaluate(&sibling, upstream);
-            errors = errors.max(Self::between(&low, &sibling.expected(upstream)));
-        }
-        errors
+        Self::between(&materialised::evaluate(case, upstream), exact)
     }
 }
 
@@ -117,7 +111,20 @@ fn scalar(name: &str, found: f64, expected: f64, r: f64, size: f64) -> Result<()
 /// Compares a backend's results with the oracle's.
 pub(crate) fn check(case: &Case, upstream: Option<&[f32]>, found: &Results) -> Result<(), String> {
     let exact = case.expected(upstream);
-    let r = Errors::of(case, upstream, &exact);
+    let mut r = Errors::of(case, upstream, &exact);
+    let mut verdict = within(case, &exact, r, found);
+    for k in 1..=SIBLINGS {
+        if verdict.is_ok() {
+            break;
+        }
+        let sibling = case.sibling(k);
+        r = r.max(Errors::of(&sibling, upstream, &sibling.expected(upstream)));
+        verdict = within(case, &exact, r, found);
+    }
+    verdict
+}
+
+fn within(case: &Case, exact: &oracle::Outputs, r: Errors, found: &Results) -> Result<(), String> {
     let f32_eps = epsilon(Dtype::F32);
     tensor("row_losses", &found.row_losses, &exact.row_losses, r.row_losses, f32_eps)?;
     tensor("log_sum_exp", &found.log_sum_exp, &exact.log_sum_exp, r.log_sum_exp, f32_eps)?;

@@ -2,9 +2,10 @@
 
 use std::collections::VecDeque;
 
+use half::bf16;
 use inbatch::bank::BankConfig;
 use inbatch::cuda::{self, InBatchLoss, MemoryBank};
-use inbatch::{LossConfig, oracle};
+use inbatch::{Error, LossConfig, cpu, oracle};
 
 use crate::support::{Case, OnDevice, Random, gpu};
 
@@ -110,4 +111,59 @@ fn warm_up_and_age() {
     follow(9, 0, Some(1));
     follow(9, 2, Some(2));
     follow(9, 0, Some(0));
+}
+
+/// The same pushes on both backends leave the same state, and either can go on from the other's checkpoint.
+#[test]
+fn checkpoints_cross_backends() {
+    let gpu = gpu();
+    let device = &gpu.device;
+    let dim = 6;
+    let folder = tempfile::tempdir().unwrap();
+    let config = BankConfig::new(9, dim).unwrap().max_age(3);
+    let mut here = MemoryBank::<bf16>::new(device, config).unwrap();
+    let mut there = cpu::MemoryBank::<bf16>::new(config).unwrap();
+    for (push, count) in [2, 5, 1, 4, 23, 3].into_iter().enumerate() {
+        let case = Case::<bf16>::random((1, count, 0, dim, 0), push as u64);
+        let pushed = OnDevice::new(device, &case);
+        here.push(&pushed.pushed()).unwrap();
+        let items = cpu::Items::new(&case.items).log_q(&case.log_q).item_ids(&case.item_ids);
+        there.push(&items).unwrap();
+        assert_eq!(here.snapshot().unwrap(), there.snapshot(), "push {push}");
+
+        // Swap: each goes on with what the other saved.
+        let (mine, theirs) = (folder.path().join("cuda"), folder.path().join("cpu"));
+        here.save(&mine).unwrap();
+        there.save(&theirs).unwrap();
+        here = MemoryBank::new(device, config).unwrap();
+        here.load(&theirs).unwrap();
+        there = cpu::MemoryBank::new(config).unwrap();
+        there.load(&mine).unwrap();
+    }
+    assert_eq!(here.len().unwrap(), there.len());
+    assert_eq!(here.step().unwrap(), there.step());
+}
+
+#[test]
+fn a_foreign_snapshot_changes_nothing() {
+    let gpu = gpu();
+    let device = &gpu.device;
+    let case = Case::<f32>::random((1, 3, 0, 4, 0), 1);
+    let pushed = OnDevice::new(device, &case);
+    let mut bank = MemoryBank::<f32>::new(device, BankConfig::new(8, 4).unwrap()).unwrap();
+    bank.push(&pushed.pushed()).unwrap();
+    let before = bank.snapshot().unwrap();
+    let other = MemoryBank::<f32>::new(device, BankConfig::new(7, 4).unwrap()).unwrap();
+    assert!(matches!(bank.restore(&other.snapshot().unwrap()), Err(Error::Snapshot(_))));
+    let other = MemoryBank::<bf16>::new(device, BankConfig::new(8, 4).unwrap()).unwrap();
+    assert!(matches!(bank.restore(&other.snapshot().unwrap()), Err(Error::DtypeMismatch { .. })));
+    let mut damaged = before.clone();
+    damaged.head = 2;
+    assert!(matches!(bank.restore(&damaged), Err(Error::Snapshot(_))));
+    assert_eq!(bank.snapshot().unwrap(), before);
+    // A push that does not bring what the bank keeps changes nothing either.
+    let items = cuda::Items::new(&pushed.items);
+    assert!(matches!(bank.push(&items), Err(Error::BankField { .. })));
+    assert!(matches!(bank.push(&cuda::Items::new(pushed.items.slice(1..))), Err(Error::NotRows { .. })));
+    assert_eq!(bank.snapshot().unwrap(), before);
 }

@@ -11,6 +11,8 @@ use crate::support::gpu;
 #[repr(C)]
 struct Objective {
     lse: u64,
+    maximum: u64,
+    sum: u64,
     positive: u64,
     weights: u64,
     loss: u64,
@@ -49,11 +51,15 @@ fn the_objective_on_a_grid() {
         values.iter().flat_map(|&lse| values.iter().map(move |&z| (lse, z))).unzip();
     let rows = lse.len();
     let (lse_d, positive_d) = (stream.clone_htod(&lse).unwrap(), stream.clone_htod(&positive).unwrap());
+    // A sum of 1 adds log 1 = 0 to the maximum.
+    let ones = stream.clone_htod(&vec![1.0f32; rows]).unwrap();
     let poison = || stream.clone_htod(&vec![f32::from_bits(0x7fff_dead); rows]).unwrap();
     let (loss, a, b) = (poison(), poison(), poison());
     let pointer = |slice| inbatch::cuda::View::<f32>::from(slice).device_pointer();
     let mut arguments = Objective {
         lse: pointer(&lse_d),
+        maximum: pointer(&lse_d),
+        sum: pointer(&ones),
         positive: pointer(&positive_d),
         weights: 0,
         loss: pointer(&loss),

@@ -6,6 +6,7 @@
 mod common;
 
 mod bank;
+mod edges;
 mod errors;
 mod graph;
 mod kernels;

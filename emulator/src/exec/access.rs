@@ -1,13 +1,12 @@
 //! Loads and stores: addresses, state spaces, bounds.
 use super::fault::{Fault, Outcome};
-use super::forms::gather_flags;
 use super::machine::Machine;
 use super::op::{Access, Address, Space, window};
 use super::race::Use;
 use super::regs::{Class, LANES, Regs, lanes, put};
 use super::warp::Warp;
 use super::{Checks, FaultKind};
-use crate::memory::{Allocation, Unready};
+use crate::memory::Allocation;
 
 /// Addresses of all lanes.
 pub(crate) type Addresses = [u64; LANES];
@@ -20,17 +19,6 @@ pub(crate) fn addresses(regs: &Regs, address: &Address) -> Addresses {
         Class::Wide => regs.wide[address.slot as usize].map(|base| base.wrapping_add(offset)),
         _ => regs.narrow[address.slot as usize].map(|base| u64::from(base).wrapping_add(offset)),
     }
-}
-
-/// The lanes whose `len` bytes lie inside `size` bytes from `base`, at multiples of `len`.
-#[inline(always)]
-pub(crate) fn inside(at: &Addresses, base: u64, size: u64, len: u64) -> u32 {
-    let Some(last) = size.checked_sub(len) else { return 0 };
-    let mut flags = [0u8; LANES];
-    for (flag, at) in flags.iter_mut().zip(at) {
-        *flag = u8::from(at.wrapping_sub(base) <= last && at & (len - 1) == 0);
-    }
-    gather_flags(&flags)
 }
 
 impl<'a> Machine<'a> {
@@ -102,12 +90,16 @@ impl<'a> Machine<'a> {
         let len = total(a);
         let size = u64::from(self.shared.bytes());
         let good = mask & self.in_window(Space::Shared, mask, at, size, len)?;
-        if self.checks().init {
-            self.check_shared_ready(good, at, len)?;
-        }
         self.order_shared(w, a.strength, good, at, [true, false]);
-        if self.checks().race && good != 0 {
-            self.race_shared(w, Use::read(len, a.strength), good, at, |_| true)?;
+        self.check_shared(w, Use::read(len, a.strength), good, at, |_| true)?;
+        if a.class == Class::Narrow && a.bytes == 4 && good == u32::MAX {
+            let words = self.shared.words();
+            match a.count {
+                1 => gather_words::<1>(&mut w.regs, a, words, at),
+                2 => gather_words::<2>(&mut w.regs, a, words, at),
+                _ => gather_words::<4>(&mut w.regs, a, words, at),
+            }
+            return Ok(());
         }
         let shared = &self.shared;
         gather(&mut w.regs, a, mask, good, at, |_, at, len| shared.load(at as u32, len));
@@ -119,16 +111,7 @@ impl<'a> Machine<'a> {
         let len = total(a);
         let size = u64::from(self.shared.bytes());
         let good = mask & self.in_window(Space::Shared, mask, at, size, len)?;
-        if self.checks().init
-            && let Some(lane) = lanes(good).find(|lane| self.shared.pending(at[*lane] as u32, len as u32))
-        {
-            return Err(self.not_waited(lane, at[lane], "written"));
-        }
-        if self.checks().race && good != 0 {
-            self.race_shared(w, Use::write(len, a.strength), good, at, |lanes| {
-                same_values(&w.regs, a, lanes)
-            })?;
-        }
+        self.check_shared(w, Use::write(len, a.strength), good, at, |lanes| same_values(&w.regs, a, lanes))?;
         self.order_shared(w, a.strength, good, at, [false, true]);
         let shared = &mut self.shared;
         scatter(&w.regs, a, good, at, |_, at, len, value| shared.store(at as u32, len, value));
@@ -241,173 +224,12 @@ impl<'a> Machine<'a> {
         }
         Ok(())
     }
-
-    /// The lanes of `mask` that lie inside a window of `size` bytes; a fault for others, unless bounds are not checked.
-    #[inline(always)]
-    pub(crate) fn in_window(
-        &self,
-        space: Space,
-        mask: u32,
-        at: &Addresses,
-        size: u64,
-        len: u64,
-    ) -> Outcome<u32> {
-        let good = inside(at, 0, size, len);
-        if mask & !good == 0 {
-            return Ok(good);
-        }
-        self.out_of_window(space, mask & !good, at, size, len).map_or(Ok(good), Err)
-    }
-
-    /// What is wrong with an access outside a window; nothing if bounds are not checked.
-    #[cold]
-    fn out_of_window(
-        &self,
-        space: Space,
-        bad: u32,
-        at: &Addresses,
-        size: u64,
-        len: u64,
-    ) -> Option<Box<Fault>> {
-        let lane = bad.trailing_zeros() as usize;
-        if at[lane] & (len - 1) != 0 && at[lane] < size {
-            return Some(misaligned(lane, at[lane], len));
-        }
-        if !self.checks().bounds {
-            return None;
-        }
-        let name = match space {
-            Space::Shared => "shared memory of the block",
-            Space::Local => "local memory of the thread",
-            _ => "parameters of the kernel",
-        };
-        if window_of(at[lane]).is_some() || self.launch.view.find(at[lane]).is_some() {
-            let message = format!(
-                "{len} bytes at {:#x}, a generic address, by an instruction for the {name}: convert it with cvta.to",
-                at[lane]
-            );
-            return Some(Fault::new(FaultKind::InvalidAddressSpace, lane, message).address(at[lane]));
-        }
-        let over = at[lane].wrapping_add(len).wrapping_sub(size);
-        let message = format!(
-            "{len} bytes at offset {:#x} of the {size} bytes of {name}: {over} bytes beyond the end",
-            at[lane]
-        );
-        Some(Fault::new(FaultKind::OutOfBounds, lane, message).address(at[lane]))
-    }
-
-    /// The allocation of the first lane of `mask`, and the lanes whose access lies in it. None if it lies nowhere and
-    /// bounds are not checked.
-    #[inline(always)]
-    pub(crate) fn allocation(
-        &mut self,
-        mask: u32,
-        at: &Addresses,
-        len: u64,
-    ) -> Outcome<(Option<&'a Allocation>, u32)> {
-        let lane = mask.trailing_zeros() as usize;
-        let address = at[lane];
-        let recent =
-            self.recent.filter(|allocation| address.wrapping_sub(allocation.base) < allocation.bytes);
-        let found = recent.or_else(|| self.launch.view.find(address).map(AsRef::as_ref));
-        if let Some(allocation) = found {
-            self.recent = Some(allocation);
-            let part = mask & inside(at, allocation.base, allocation.bytes, len);
-            if part >> lane & 1 != 0 {
-                return Ok((found, part));
-            }
-        }
-        if address & (len - 1) != 0 && found.is_some() {
-            return Err(misaligned(lane, address, len).allocation(found.map(Allocation::info)));
-        }
-        if !self.checks().bounds {
-            return Ok((None, 1 << lane));
-        }
-        Err(self.outside(lane, address, len))
-    }
-
-    /// What an address outside all allocations is nearest to.
-    #[cold]
-    fn outside(&self, lane: usize, address: u64, len: u64) -> Box<Fault> {
-        let view = self.launch.view;
-        if let Some(space) = window_of(address) {
-            let message = format!(
-                "{len} bytes at {address:#x}, an address of {space} memory, by an instruction for global memory"
-            );
-            return Fault::new(FaultKind::InvalidAddressSpace, lane, message).address(address);
-        }
-        if let Some((base, bytes)) = view.freed(address) {
-            let message = format!(
-                "{len} bytes at {address:#x}, in an allocation of {bytes} bytes at {base:#x} that was freed"
-            );
-            return Fault::new(FaultKind::UseAfterFree, lane, message).address(address);
-        }
-        let [below, above] = [view.nearest_below(address), view.nearest_above(address)];
-        let end = address.saturating_add(len);
-        let after = below.map(|a| (end.saturating_sub(a.base + a.bytes), a));
-        let before = above.map(|a| (a.base - address, a));
-        let message = format!("{len} bytes at {address:#x}");
-        let (place, allocation) = match (after, before) {
-            (Some((over, a)), Some((short, _))) if over <= short => {
-                (format!("{over} bytes beyond the end of"), Some(a))
-            }
-            (_, Some((short, a))) => (format!("{short} bytes before"), Some(a)),
-            (Some((over, a)), None) => (format!("{over} bytes beyond the end of"), Some(a)),
-            (None, None) => ("nothing is allocated".to_string(), None),
-        };
-        let nearest = allocation.map_or(place.clone(), |a| {
-            format!("{place} the allocation of {} bytes at {:#x}", a.bytes, a.base)
-        });
-        Fault::new(FaultKind::OutOfBounds, lane, format!("{message}: {nearest}"))
-            .address(address)
-            .allocation(allocation.map(|a| a.info()))
-    }
-
-    /// A fault if any byte of shared memory that is read was not written, or is still on its way.
-    #[inline(always)]
-    pub(crate) fn check_shared_ready(&self, mask: u32, at: &Addresses, len: u64) -> Outcome<()> {
-        for lane in lanes(mask) {
-            match self.shared.unready(at[lane] as u32, len as u32) {
-                None => {}
-                Some(Unready::Pending) => return Err(self.not_waited(lane, at[lane], "read")),
-                Some(Unready::Uninitialised) => {
-                    let message = format!(
-                        "reads {len} bytes of shared memory at offset {:#x} that nobody wrote",
-                        at[lane]
-                    );
-                    return Err(Fault::new(FaultKind::Uninitialised, lane, message).address(at[lane]));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    #[cold]
-    fn not_waited(&self, lane: usize, at: u64, what: &str) -> Box<Fault> {
-        let message = format!(
-            "shared memory at offset {at:#x} is {what} while an asynchronous copy into it is pending; \
-             wait for its group, then pass a barrier"
-        );
-        Fault::new(FaultKind::AsyncNotWaited, lane, message).address(at)
-    }
-}
-
-#[cold]
-fn misaligned(lane: usize, address: u64, len: u64) -> Box<Fault> {
-    let message = format!("an access of {len} bytes at {address:#x}, which is no multiple of {len}");
-    Fault::new(FaultKind::Misaligned, lane, message).address(address)
 }
 
 /// Bytes of one lane's access.
 #[inline(always)]
 fn total(a: &Access) -> u64 {
     u64::from(a.bytes) * u64::from(a.count)
-}
-
-/// The space in whose window a generic address lies; none for global memory.
-fn window_of(address: u64) -> Option<&'static str> {
-    let spaces = [(window::SHARED, "shared"), (window::LOCAL, "local"), (window::PARAM, "parameter")];
-    spaces.into_iter().find(|(base, _)| address.wrapping_sub(*base) < window::BYTES).map(|(_, name)| name)
 }
 
 /// The lanes of `mask` by the space that their generic address lies in: shared, local, param, global.
@@ -432,6 +254,23 @@ fn same_values(regs: &Regs, a: &Access, mask: u32) -> bool {
             lanes(mask).all(|lane| (values[lane] ^ values[first]) & width == 0)
         }
     })
+}
+
+/// Fills `N` data registers of all lanes from words of shared memory. The addresses were checked.
+#[inline(always)]
+fn gather_words<const N: usize>(regs: &mut Regs, a: &Access, words: &[u32], at: &Addresses) {
+    let mut out = [[0; LANES]; N];
+    for (lane, at) in at.iter().enumerate() {
+        let first = (*at >> 2) as usize;
+        if let Some(found) = words.get(first..first + N) {
+            for (out, word) in out.iter_mut().zip(found) {
+                out[lane] = *word;
+            }
+        }
+    }
+    for (slot, out) in a.data.iter().zip(out) {
+        regs.narrow[*slot as usize] = out;
+    }
 }
 
 /// Fills the data registers of the lanes of `mask` from `fetch(lane, address, bytes)`; lanes not in `good` get 0.

@@ -47,9 +47,7 @@ impl Machine<'_> {
             .map_or(0, |(slot, negated)| w.regs.preds[slot as usize] ^ if negated { u32::MAX } else { 0 });
         let mut data = Box::new([[0u8; 16]; LANES]);
         // The copy may write at any time from now until it is waited for: it must come after all earlier readers.
-        if self.checks().race && good != 0 {
-            self.race_shared(w, Use::write(len, Strength::Weak), good, &dst, |_| false)?;
-        }
+        self.check_shared(w, Use::write(len, Strength::Weak), good, &dst, |_| false)?;
         for lane in lanes(good) {
             let wanted = copy
                 .src_bytes
@@ -127,20 +125,13 @@ impl Machine<'_> {
                 .filter(|lane| pending.group[*lane] + most < committed[*lane])
                 .fold(0u32, |done, lane| done | 1 << lane);
             pending.mask &= !done;
-            // The bytes count as written by this thread now: others need a barrier from here.
-            if self.checks().race && done != 0 {
-                self.race_shared(
-                    w,
-                    Use::write(u64::from(pending.bytes), Strength::Weak),
-                    done,
-                    &pending.dst,
-                    |_| false,
-                )?;
-            }
             for lane in lanes(done) {
                 self.shared
                     .deliver(pending.dst[lane] as u32, &pending.data[lane][..usize::from(pending.bytes)]);
             }
+            // The bytes count as written by this thread now: others need a barrier from here.
+            let used = Use::write(u64::from(pending.bytes), Strength::Weak);
+            self.check_shared(w, used, done, &pending.dst, |_| false)?;
         }
         pendings.retain(|pending| pending.mask != 0);
         w.copies.pending = pendings;

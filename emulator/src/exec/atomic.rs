@@ -8,6 +8,7 @@ use super::regs::{LANES, Regs, lanes, put};
 use super::scalar::half::{Half, HalfMode, add, packed};
 use super::scalar::{FloatMode, float32};
 use super::warp::Warp;
+use crate::memory::race::Kind;
 
 impl Machine<'_> {
     /// Executes a read-modify-write for the lanes of `mask`, one after the other.
@@ -54,12 +55,10 @@ impl Machine<'_> {
         let len = a.ty.bytes();
         let good =
             mask & self.in_window(Space::Shared, mask, at, u64::from(self.shared.bytes()), u64::from(len))?;
-        if self.checks().init {
-            self.check_shared_ready(good, at, u64::from(len))?;
-        }
-        if self.checks().race && good != 0 {
-            self.race_shared(w, Use::write(u64::from(len), a.strength), good, at, |_| true)?;
-        }
+        // An atomic reads too, but for races it counts as a write.
+        let reads = Use { kind: Kind::Read, ..Use::write(u64::from(len), a.strength) };
+        self.check_shared(w, reads, good, at, |_| true)?;
+        self.check_shared(w, Use::write(u64::from(len), a.strength), good, at, |_| true)?;
         self.order_shared(w, a.strength, good, at, [true, true]);
         for lane in lanes(good) {
             let at = at[lane] as u32;

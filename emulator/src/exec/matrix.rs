@@ -20,10 +20,7 @@ impl Machine<'_> {
             WarpKind::LoadMatrix { number, transposed, space, address, data } => {
                 let rows = self.rows(w, *number, *space, address)?;
                 let named = lanes_of(*number);
-                if self.checks().init {
-                    self.check_shared_ready(named, &rows, ROW)?;
-                }
-                self.race_rows(w, Use::read(ROW, Strength::Weak), named, &rows)?;
+                self.check_rows(w, Use::read(ROW, Strength::Weak), named, &rows)?;
                 for (matrix, slot) in data.iter().take(usize::from(*number)).enumerate() {
                     let elements: Matrix8 = std::array::from_fn(|row| {
                         let at = rows[row_lane(matrix, row)] as u32;
@@ -34,7 +31,7 @@ impl Machine<'_> {
             }
             WarpKind::StoreMatrix { number, transposed, space, address, data } => {
                 let rows = self.rows(w, *number, *space, address)?;
-                self.race_rows(w, Use::write(ROW, Strength::Weak), lanes_of(*number), &rows)?;
+                self.check_rows(w, Use::write(ROW, Strength::Weak), lanes_of(*number), &rows)?;
                 for (matrix, slot) in data.iter().take(usize::from(*number)).enumerate() {
                     let elements = store_matrix8(&w.regs.narrow[*slot as usize], *transposed);
                     for (row, elements) in elements.iter().enumerate() {
@@ -52,8 +49,8 @@ impl Machine<'_> {
     }
 
     /// The lane that names a row stands for those that read or write it.
-    fn race_rows(&mut self, w: &Warp, used: Use, named: u32, rows: &Addresses) -> Outcome<()> {
-        if self.checks().race { self.race_shared(w, used, named, rows, |_| false) } else { Ok(()) }
+    fn check_rows(&mut self, w: &Warp, used: Use, named: u32, rows: &Addresses) -> Outcome<()> {
+        self.check_shared(w, used, named, rows, |_| false)
     }
 
     /// Where the rows lie that the first 8, 16 or 32 lanes name.

@@ -102,6 +102,14 @@ impl Program {
     pub fn global(&self, name: &str) -> Option<(u64, u64)> {
         self.globals.get(name).copied()
     }
+
+    /// Frees the module's variables. Nothing of it may run any more.
+    pub fn unload(&self, memory: &DeviceMemory) {
+        for (address, _) in self.globals.values() {
+            // The program placed it and nobody else knows to free it; memory that is gone altogether is fine too.
+            let _ = memory.free(*address);
+        }
+    }
 }
 
 /// The shape of a launch.

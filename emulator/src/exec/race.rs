@@ -7,8 +7,8 @@ use super::op::Strength;
 use super::regs::{LANES, lanes};
 use super::special::coordinates;
 use super::warp::Warp;
-use crate::memory::Allocation;
 use crate::memory::race::{Conflict, Kind, Me, OpenPage, Touch};
+use crate::memory::{Allocation, Unready};
 
 /// What some lanes do to memory in one instruction.
 #[derive(Clone, Copy)]
@@ -27,18 +27,29 @@ impl Use {
     pub(crate) fn write(len: u64, strength: Strength) -> Use {
         Use { kind: Kind::Write, strong: strength != Strength::Weak, len: len as u32 }
     }
+
+    /// The words that some lanes touch from `at` on, and how.
+    #[inline(always)]
+    fn touch(self, lanes: u32, at: u64) -> (u32, Touch) {
+        let Use { kind, strong, len } = self;
+        let bytes = if len < 4 { (((1u32 << len) - 1) << (at & 3)) as u8 } else { 0xf };
+        (len.div_ceil(4), Touch { kind, strong, lanes, bytes })
+    }
+}
+
+/// What a check of shared memory finds.
+enum Problem {
+    Unready(Unready),
+    /// Several lanes write different values to one place.
+    Values,
+    Race(Conflict),
 }
 
 impl Machine<'_> {
-    /// The warp as the shadows see it.
-    fn me(&self, warp: u32) -> Me<'_> {
-        let clock = &self.clock.warps[warp as usize];
-        Me { block: self.index, blocks: self.launch.blocks, warp, bit: 1 << (warp & 31), clock }
-    }
-
-    /// Checks accesses to shared memory. `same` says whether some lanes write the same value.
+    /// Checks accesses to shared memory: whether what is read was written, and races. `same` says whether some lanes
+    /// write the same value.
     #[inline(always)]
-    pub(crate) fn race_shared(
+    pub(crate) fn check_shared(
         &mut self,
         w: &Warp,
         used: Use,
@@ -46,24 +57,38 @@ impl Machine<'_> {
         at: &Addresses,
         same: impl Fn(u32) -> bool,
     ) -> Outcome<()> {
-        let clock = &self.clock.warps[w.index as usize];
-        let me = Me {
-            block: self.index,
-            blocks: self.launch.blocks,
-            warp: w.index,
-            bit: 1 << (w.index & 31),
-            clock,
-        };
-        let shadow = &mut self.shadow;
+        let checks = self.launch.settings.checks;
+        if mask == 0 || !(checks.init || checks.race) {
+            return Ok(());
+        }
+        let me = Me::new(self.index, self.launch.blocks, w.index, &self.clock.warps[w.index as usize]);
+        let (shadow, shared) = (&mut self.shadow, &self.shared);
         let found = groups(mask, at, |lanes, at| {
-            if used.kind == Kind::Write && lanes & lanes.wrapping_sub(1) != 0 && !same(lanes) {
-                return Some(None);
+            if checks.init {
+                let unready = match used.kind {
+                    Kind::Read => shared.unready(at as u32, used.len),
+                    Kind::Write => shared.pending(at as u32, used.len).then_some(Unready::Pending),
+                };
+                if let Some(unready) = unready {
+                    return Some(Problem::Unready(unready));
+                }
             }
-            words(used, lanes, at, |word, touch| shadow.touch(word as u32, touch, &me)).map(Some)
+            if !checks.race {
+                return None;
+            }
+            if used.kind == Kind::Write && lanes & lanes.wrapping_sub(1) != 0 && !same(lanes) {
+                return Some(Problem::Values);
+            }
+            let (count, touch) = used.touch(lanes, at);
+            shadow.touch((at >> 2) as u32, count, &touch, &me).map(Problem::Race)
         });
         match found {
             None => Ok(()),
-            Some((lanes, address, conflict)) => Err(self.raced(w, used, lanes, address, conflict, None)),
+            Some((lanes, at, Problem::Unready(unready))) => Err(self.unready(lanes, at, used, unready)),
+            Some((lanes, at, Problem::Values)) => Err(self.raced(w, used, lanes, at, None, None)),
+            Some((lanes, at, Problem::Race(conflict))) => {
+                Err(self.raced(w, used, lanes, at, Some(conflict), None))
+            }
         }
     }
 
@@ -78,21 +103,23 @@ impl Machine<'_> {
         at: &Addresses,
         same: impl Fn(u32) -> bool,
     ) -> Outcome<()> {
-        let me = self.me(w.index);
+        let me = Me::new(self.index, self.launch.blocks, w.index, &self.clock.warps[w.index as usize]);
         let launch = self.launch.number;
         let mut page = None;
         let found = groups(mask, at, |lanes, at| {
             if used.kind == Kind::Write && lanes & lanes.wrapping_sub(1) != 0 && !same(lanes) {
                 return Some(None);
             }
-            let conflict = words(used, lanes, at, |word, touch| {
+            let (word, (count, touch)) = (at >> 2, used.touch(lanes, at));
+            // Aligned accesses of at most 16 bytes never straddle pages.
+            let conflict = {
                 if page.as_ref().is_none_or(|page: &OpenPage<'_>| !page.holds(word)) {
                     // The page in hand goes back first: its neighbour may wait for it.
                     page = None;
                     page = allocation.pages.open(word, launch);
                 }
-                page.as_mut().and_then(|page| page.touch(word, touch, &me))
-            });
+                page.as_mut().and_then(|page| page.touch(word, count, &touch, &me))
+            };
             conflict.map(Some)
         });
         drop(page);
@@ -100,6 +127,27 @@ impl Machine<'_> {
             None => Ok(()),
             Some((lanes, at, conflict)) => Err(self.raced(w, used, lanes, at, conflict, Some(allocation))),
         }
+    }
+
+    #[cold]
+    fn unready(&self, lanes: u32, at: u64, used: Use, unready: Unready) -> Box<Fault> {
+        let lane = lanes.trailing_zeros() as usize;
+        let (kind, message) = match unready {
+            Unready::Uninitialised => {
+                let message =
+                    format!("reads {} bytes of shared memory at offset {at:#x} that nobody wrote", used.len);
+                (FaultKind::Uninitialised, message)
+            }
+            Unready::Pending => {
+                let message = format!(
+                    "{} shared memory at offset {at:#x} while an asynchronous copy into it is pending; wait for its \
+                     group, then pass a barrier",
+                    verb(used.kind)
+                );
+                (FaultKind::AsyncNotWaited, message)
+            }
+        };
+        Fault::new(kind, lane, message).address(at)
     }
 
     #[cold]
@@ -117,7 +165,6 @@ impl Machine<'_> {
             Some(allocation) => format!("global memory at {:#x}", allocation.base + at),
             None => format!("shared memory at offset {at:#x}"),
         };
-        let verb = |kind: Kind| if kind == Kind::Write { "writes" } else { "reads" };
         let message = match conflict {
             None => {
                 format!("lanes {lanes:#010x} of warp {} write different values to {place} at once", w.index)
@@ -220,35 +267,36 @@ impl Machine<'_> {
     }
 }
 
-/// Touches the words of one lane's bytes.
-#[inline(always)]
-fn words(
-    used: Use,
-    lanes: u32,
-    at: u64,
-    mut touch: impl FnMut(u64, &Touch) -> Option<Conflict>,
-) -> Option<Conflict> {
-    let Use { kind, strong, len } = used;
-    if len < 4 {
-        let bytes = (((1u32 << len) - 1) << (at & 3)) as u8;
-        return touch(at >> 2, &Touch { kind, strong, lanes, bytes });
-    }
-    (0..u64::from(len / 4)).find_map(|k| touch((at >> 2) + k, &Touch { kind, strong, lanes, bytes: 0xf }))
+fn verb(kind: Kind) -> &'static str {
+    if kind == Kind::Write { "writes" } else { "reads" }
 }
 
 /// Calls `f` for the lanes of each address, until it finds something.
 #[inline(always)]
 fn groups<T>(mask: u32, at: &Addresses, mut f: impl FnMut(u32, u64) -> Option<T>) -> Option<(u32, u64, T)> {
     let first = at[mask.trailing_zeros() as usize & 31];
-    let equal = equals(at, first) & mask;
-    if equal == mask {
+    if equals(at, first) & mask == mask {
         return f(mask, first).map(|found| (mask, first, found));
     }
-    let rises = mask == u32::MAX && at.windows(2).all(|pair| pair[0] < pair[1]);
+    if mask == u32::MAX {
+        // Rows of a tile: the same addresses again in the second half of the warp, or in each quarter.
+        let halves = at[..16] == at[16..];
+        let quarters = halves && at[..8] == at[8..16];
+        let (period, pattern) = match (quarters, halves) {
+            (true, _) => (8, 0x0101_0101),
+            (_, true) => (16, 0x0001_0001),
+            _ => (32, 1),
+        };
+        if at[..period].windows(2).all(|pair| pair[0] < pair[1]) {
+            return (0..period).find_map(|lane| {
+                f(pattern << lane, at[lane]).map(|found| (pattern << lane, at[lane], found))
+            });
+        }
+    }
     let mut rest = mask;
     while rest != 0 {
         let lane = rest.trailing_zeros() as usize;
-        let same = if rises { 1 << lane } else { equals(at, at[lane]) & rest };
+        let same = equals(at, at[lane]) & rest;
         if let Some(found) = f(same, at[lane]) {
             return Some((same, at[lane], found));
         }

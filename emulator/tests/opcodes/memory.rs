@@ -153,7 +153,7 @@ fn shape(name: &str) -> (usize, ScalarType) {
 /// A register that takes a loaded value: wider than an integer that can be extended.
 fn container(ty: ScalarType) -> ScalarType {
     match ty {
-        ScalarType::F16 | ScalarType::Bf16 | ScalarType::B16 => B16,
+        ScalarType::F16 | ScalarType::Bf16 | B16 => B16,
         _ if ty.bytes() == 8 => B64,
         ScalarType::F32 => B32,
         ScalarType::S32 | ScalarType::U32 => B64,

@@ -16,8 +16,8 @@ fn doubled(ty: ScalarType) -> Option<ScalarType> {
     ScalarType::from_name(match ty {
         ScalarType::U16 => "u32",
         ScalarType::S16 => "s32",
-        ScalarType::U32 => "u64",
-        ScalarType::S32 => "s64",
+        U32 => "u64",
+        S32 => "s64",
         _ => return None,
     })
 }

@@ -189,7 +189,7 @@ fn samples(case: &Case, random: &mut Random) -> Vec<Vec<u64>> {
                 _ => random.next(),
             };
             let mut sample: Vec<u64> = (0..case.src.len()).map(|k| operand(k, random)).collect();
-            let out = case.partial && warp % 2 == 1 && thread % 32 != 4 && random.next() % 4 == 0;
+            let out = case.partial && warp % 2 == 1 && thread % 32 != 4 && random.next().is_multiple_of(4);
             sample.push(u64::from(!out));
             sample
         })

@@ -30,6 +30,11 @@ const MANY_THREADS: u16 = u16::MAX;
 /// The access was atomic, volatile or relaxed.
 const STRONG: u8 = 0x10;
 
+/// In `read_bytes`: exact read times are kept aside.
+const ASIDE: u8 = 0x40;
+/// In `write_time`: the word's bytes are kept aside, one by one.
+const SPLIT: u32 = u32::MAX;
+
 /// How a word is accessed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Kind {
@@ -62,26 +67,25 @@ impl Cell {
     /// carry the same stamp. False if more has to be looked at.
     #[inline(always)]
     pub(crate) fn read_at_once(&mut self, me: &Me<'_>, lanes: u32, bytes: u8) -> bool {
-        let clock = me.clock;
         let written_before =
-            self.write_time == 0 || (self.write_block == me.block && self.write_time <= clock.floor);
+            self.write_time == 0 || (self.write_block == me.block && self.write_time <= me.floor);
         let alike = self.write_bytes & 0xf == bytes || self.write_time == 0;
         if !written_before || !alike || self.read_block != me.block {
             return false;
         }
-        if self.read_time == clock.time && self.read_bytes == bytes {
+        if self.read_time == me.time && self.read_bytes == bytes {
             if self.read_warps != me.bit {
                 self.read_warps |= me.bit;
                 return true;
             }
             self.read_lanes |= lanes;
-            return self.read_sub == clock.sub;
+            return self.read_sub == me.sub;
         }
-        if self.read_time <= clock.floor {
-            self.read_time = clock.time;
+        if self.read_time <= me.floor && self.read_bytes & ASIDE == 0 {
+            self.read_time = me.time;
             self.read_warps = me.bit;
             self.read_lanes = lanes;
-            self.read_sub = clock.sub;
+            self.read_sub = me.sub;
             self.read_bytes = bytes;
             return true;
         }
@@ -91,15 +95,14 @@ impl Cell {
     /// The common weak writes, done at once: all earlier accesses are ordered before.
     #[inline(always)]
     pub(crate) fn write_at_once(&mut self, me: &Me<'_>, lanes: u32, bytes: u8) -> bool {
-        let clock = me.clock;
         let own = self.write_block == me.block && self.read_block == me.block;
-        let past = self.write_time <= clock.floor && self.read_time <= clock.floor;
-        let alike =
-            self.write_bytes & 0xf == bytes && (self.read_bytes & 0xf == bytes || self.read_time == 0);
+        let past = self.write_time <= me.floor && self.read_time <= me.floor;
+        let alike = self.write_bytes & 0xf == bytes
+            && (self.read_bytes & (ASIDE | 0xf) == bytes || self.read_time == 0);
         if own && past && alike {
-            self.write_time = clock.time;
+            self.write_time = me.time;
             self.write_thread = (me.warp * 32 + lanes.trailing_zeros()) as u16;
-            self.write_sub = clock.sub;
+            self.write_sub = me.sub;
             self.write_bytes = bytes;
             self.read_time = 0;
             return true;
@@ -120,6 +123,26 @@ impl Cell {
             self.read_bytes = 0;
             self.read_warps = 0;
         }
+    }
+
+    /// Whether the bytes are kept aside.
+    pub(crate) fn is_split(&self) -> bool {
+        self.write_time == SPLIT
+    }
+
+    /// Marks that the bytes are kept aside.
+    pub(crate) fn set_split(&mut self, block: u32) {
+        *self = Cell { write_time: SPLIT, write_block: block, read_block: block, ..Cell::default() };
+    }
+
+    /// Whether exact read times are kept aside.
+    pub(crate) fn has_times(&self) -> bool {
+        self.read_bytes & ASIDE != 0
+    }
+
+    /// Marks whether exact read times are kept aside.
+    pub(crate) fn set_times(&mut self, kept: bool) {
+        self.read_bytes = self.read_bytes & !ASIDE | if kept { ASIDE } else { 0 };
     }
 
     /// Whether accesses of other bytes would be lost by recording this one.
@@ -155,7 +178,7 @@ impl Cell {
         let alike = bytes.iter().all(|cell| {
             let write = cell.write_time == first.write_time
                 && (cell.write_time == 0 || (cell.write_block == me.block && warp(cell) == warp(&first)));
-            let past = cell.write_time <= me.clock.floor && cell.read_time <= me.clock.floor;
+            let past = cell.write_time <= me.floor && cell.read_time <= me.floor;
             write && past && cell.read_time == 0
         });
         alike.then(|| {
@@ -202,8 +225,8 @@ impl Cell {
             } else {
                 me.clock.acquired.knows(self.write_block, thread / 32, self.write_time)
             }
-        } else if many || self.write_time <= me.clock.floor {
-            self.write_time <= me.clock.floor
+        } else if many || self.write_time <= me.floor {
+            self.write_time <= me.floor
         } else if thread / 32 != me.warp {
             me.clock.knows(thread / 32, self.write_time)
         } else {
@@ -229,7 +252,7 @@ impl Cell {
             });
             return if known { None } else { read(Some(self.read_block), self.only_reader()) };
         }
-        if self.read_time <= me.clock.floor {
+        if self.read_time <= me.floor {
             return None;
         }
         for warp in lanes(self.read_warps & !me.bit) {
@@ -264,13 +287,13 @@ impl Cell {
             && self.write_time != 0
             && self.write_bytes & STRONG != 0
             && self.write_block == me.block
-            && self.write_time > me.clock.floor
+            && self.write_time > me.floor
             && (self.write_thread != thread || touch.lanes.count_ones() > 1);
         *self = Cell {
-            write_time: if unordered { self.write_time.max(me.clock.time) } else { me.clock.time },
+            write_time: if unordered { self.write_time.max(me.time) } else { me.time },
             write_block: me.block,
             write_thread: if unordered { MANY_THREADS } else { thread },
-            write_sub: me.clock.sub,
+            write_sub: me.sub,
             write_bytes: touch.bytes | if touch.strong { STRONG } else { 0 },
             read_block: me.block,
             ..Cell::default()
@@ -279,14 +302,14 @@ impl Cell {
 
     fn record_read(&mut self, touch: &Touch, me: &Me<'_>, times: &mut Option<Vec<u32>>) {
         let strong = if touch.strong { STRONG } else { 0 };
-        let past = self.read_time == 0 || (self.read_block == me.block && self.read_time <= me.clock.floor);
+        let past = self.read_time == 0 || (self.read_block == me.block && self.read_time <= me.floor);
         if past {
             *times = None;
-            self.read_time = me.clock.time;
+            self.read_time = me.time;
             self.read_block = me.block;
             self.read_warps = me.bit;
             self.read_lanes = touch.lanes;
-            self.read_sub = me.clock.sub;
+            self.read_sub = me.sub;
             self.read_bytes = touch.bytes | strong;
             return;
         }
@@ -298,17 +321,17 @@ impl Cell {
         }
         if self.read_warps == me.bit {
             // Reads of before a synchronisation of the whole warp come before these.
-            let resynced = self.read_time < me.clock.time
+            let resynced = self.read_time < me.time
                 || lanes(self.read_lanes).all(|other| {
                     lanes(touch.lanes)
                         .all(|lane| me.clock.lane_knows(lane, other, self.read_time, self.read_sub))
                 });
             self.read_lanes = touch.lanes | if resynced { 0 } else { self.read_lanes };
-            self.read_time = me.clock.time;
-            self.read_sub = me.clock.sub;
+            self.read_time = me.time;
+            self.read_sub = me.sub;
             return;
         }
-        if self.read_time != me.clock.time || times.is_some() {
+        if self.read_time != me.time || times.is_some() {
             let old = self.read_time;
             let list = times.get_or_insert_with(|| vec![0; 32]);
             for warp in lanes(self.read_warps) {
@@ -317,10 +340,10 @@ impl Cell {
                     *time = old;
                 }
             }
-            list[me.warp as usize & 31] = me.clock.time;
+            list[me.warp as usize & 31] = me.time;
         }
         self.read_warps |= me.bit;
-        self.read_time = self.read_time.max(me.clock.time);
+        self.read_time = self.read_time.max(me.time);
     }
 }
 

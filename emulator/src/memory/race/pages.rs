@@ -49,7 +49,7 @@ impl OpenPage<'_> {
     }
 
     #[inline(always)]
-    pub(crate) fn touch(&mut self, word: u64, touch: &Touch, me: &Me<'_>) -> Option<Conflict> {
-        self.page.shadow.touch((word % PAGE) as u32, touch, me)
+    pub(crate) fn touch(&mut self, word: u64, count: u32, touch: &Touch, me: &Me<'_>) -> Option<Conflict> {
+        self.page.shadow.touch((word % PAGE) as u32, count, touch, me)
     }
 }

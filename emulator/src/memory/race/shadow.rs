@@ -1,7 +1,7 @@
 //! Cells of a stretch of memory, and what does not fit into a cell.
 use super::cell::{Cell, Conflict, Kind, Touch};
 use super::clock::WarpClock;
-use std::collections::HashMap;
+use rustc_hash::FxHashMap as HashMap;
 
 /// Who accesses.
 #[derive(Clone, Copy)]
@@ -11,10 +11,19 @@ pub(crate) struct Me<'a> {
     pub(crate) warp: u32,
     /// The warp's bit in a set of warps.
     pub(crate) bit: u32,
+    /// Copies of the clock's stamp and floor, which every access needs.
+    pub(crate) time: u32,
+    pub(crate) sub: u16,
+    pub(crate) floor: u32,
     pub(crate) clock: &'a WarpClock,
 }
 
-impl Me<'_> {
+impl<'a> Me<'a> {
+    pub(crate) fn new(block: u32, blocks: u32, warp: u32, clock: &'a WarpClock) -> Self {
+        let WarpClock { time, sub, floor, .. } = *clock;
+        Me { block, blocks, warp, bit: 1 << (warp & 31), time, sub, floor, clock }
+    }
+
     /// Whether something that each other block of the launch published is known.
     pub(crate) fn knows_all_blocks(&self) -> bool {
         (0..self.blocks).all(|block| block == self.block || self.clock.acquired.knows_of(block))
@@ -33,7 +42,7 @@ pub(crate) struct Shadow<const ONE_BLOCK: bool> {
 
 impl<const ONE_BLOCK: bool> Shadow<ONE_BLOCK> {
     pub(crate) fn new(words: usize) -> Self {
-        Shadow { cells: vec![Cell::default(); words], split: HashMap::new(), times: HashMap::new() }
+        Shadow { cells: vec![Cell::default(); words], split: HashMap::default(), times: HashMap::default() }
     }
 
     /// Forgets everything.
@@ -48,20 +57,24 @@ impl<const ONE_BLOCK: bool> Shadow<ONE_BLOCK> {
         self.times.clear();
     }
 
-    /// Checks and remembers an access to bytes of word `word`.
+    /// Checks and remembers an access to the same bytes of `count` words from `word` on.
     #[inline(always)]
-    pub(crate) fn touch(&mut self, word: u32, touch: &Touch, me: &Me<'_>) -> Option<Conflict> {
-        let cell = self.cells.get_mut(word as usize)?;
-        if !touch.strong && self.split.is_empty() && self.times.is_empty() {
-            let done = match touch.kind {
-                Kind::Read => cell.read_at_once(me, touch.lanes, touch.bytes),
-                Kind::Write => cell.write_at_once(me, touch.lanes, touch.bytes),
-            };
+    pub(crate) fn touch(&mut self, word: u32, count: u32, touch: &Touch, me: &Me<'_>) -> Option<Conflict> {
+        let cells = self.cells.get_mut(word as usize..(word + count) as usize)?;
+        if !touch.strong {
+            let mut done = true;
+            for cell in cells {
+                done &= match touch.kind {
+                    Kind::Read => cell.read_at_once(me, touch.lanes, touch.bytes),
+                    Kind::Write => cell.write_at_once(me, touch.lanes, touch.bytes),
+                };
+            }
             if done {
                 return None;
             }
         }
-        self.touch_slowly(word, touch, me)
+        // To do a word twice does no harm: the second time it is the same thread's own access.
+        (word..word + count).find_map(|word| self.touch_slowly(word, touch, me))
     }
 
     #[inline(never)]
@@ -70,7 +83,7 @@ impl<const ONE_BLOCK: bool> Shadow<ONE_BLOCK> {
         if ONE_BLOCK {
             cell.forget_others(me.block);
         }
-        if !self.split.is_empty()
+        if cell.is_split()
             && let Some(bytes) = self.split.get_mut(&word)
         {
             match if touch.bytes == 0xf { Cell::joined(bytes, me) } else { None } {
@@ -82,13 +95,15 @@ impl<const ONE_BLOCK: bool> Shadow<ONE_BLOCK> {
             }
         } else if cell.needs_split(touch) {
             let mut bytes = [0, 1, 2, 3].map(|k| cell.byte(k));
+            cell.set_split(me.block);
             let conflict = touch_bytes(&mut bytes, touch, me);
             self.split.insert(word, bytes);
             self.times.remove(&word);
             return conflict;
         }
-        let mut times = if self.times.is_empty() { None } else { self.times.remove(&word) };
+        let mut times = if cell.has_times() { self.times.remove(&word) } else { None };
         let conflict = cell.touch(touch, me, &mut times);
+        cell.set_times(times.is_some());
         if let Some(times) = times {
             self.times.insert(word, times);
         }

@@ -137,7 +137,7 @@ fn arithmetic(form: &Form<'_>, o: &[u64]) -> Option<u64> {
         "max" => number(0).max(number(1)) as u64,
         "sad" => ((number(0) - number(1)).abs() + number(2)) as u64,
         "neg" => (-number(0)) as u64,
-        "abs" => number(0).abs() as u64,
+        "abs" => number(0).unsigned_abs() as u64,
         "dp4a" | "dp2a" => dot(form, o),
         _ => return None,
     })

@@ -1,0 +1,206 @@
+//! The oracle against central differences, against automatic differentiation (golden/make.py), and against
+//! numbers that others publish.
+
+mod common;
+
+use common::{Case, Limits, properties};
+use inbatch::{Error, LossConfig, PositiveCorrection, Reduction, oracle};
+use serde_json::Value;
+
+/// What the gradients are gradients of: the upstream gradient times the loss (or the row losses).
+fn objective(case: &Case, inputs: &oracle::Inputs<'_>, inverse_temperature: f64) -> f64 {
+    let outputs = oracle::evaluate_at(&case.config, inputs, inverse_temperature).unwrap();
+    let upstream = inputs.upstream.unwrap_or(&[]);
+    let of = |i: usize| upstream.get(i).copied().unwrap_or(1.0);
+    match outputs.loss {
+        Some(loss) => of(0) * loss,
+        None => outputs.row_losses.iter().enumerate().map(|(i, loss)| of(i) * loss).sum(),
+    }
+}
+
+/// The derivative of `f` at 0, by central differences with Richardson's extrapolation.
+fn derivative(step: f64, f: impl Fn(f64) -> f64) -> f64 {
+    let central = |h: f64| (f(h) - f(-h)) / (2.0 * h);
+    (4.0 * central(step / 2.0) - central(step)) / 3.0
+}
+
+fn compare(name: &str, found: &[f64], expected: &[f64]) -> Result<(), String> {
+    let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|x| x * x).sum::<f64>().sqrt();
+    let error = norm(&mut found.iter().zip(expected).map(|(x, y)| x - y));
+    let size = norm(&mut expected.iter().copied());
+    match found.len() == expected.len() && error <= 1e-6 * size + 1e-7 {
+        true => Ok(()),
+        false => Err(format!("{name}: {found:?}, expected {expected:?}")),
+    }
+}
+
+#[test]
+fn gradients_are_central_differences() {
+    let limits = Limits { rows: 6, columns: 15, dim: 6, cases: Limits::full().cases };
+    properties::for_random_cases(limits, |_, case| {
+        let upstream = case.upstream.as_deref();
+        case.with_inputs(upstream, |inputs| {
+            let inverse_temperature = 1.0 / f64::from(case.config.temperature());
+            let outputs = oracle::evaluate(&case.config, inputs).unwrap();
+            let differences = |values: &[f64], set: &dyn Fn(&[f64]) -> f64| -> Vec<f64> {
+                (0..values.len())
+                    .map(|k| {
+                        // A thousandth of the element, or of a typical one where it is tiny.
+                        let typical = values.iter().map(|x| x.abs()).sum::<f64>() / values.len() as f64;
+                        derivative(1e-3 * typical.min(1.0), |h| {
+                            let mut moved = values.to_vec();
+                            moved[k] += h;
+                            set(&moved)
+                        })
+                    })
+                    .collect()
+            };
+            let users = differences(inputs.users, &|users| {
+                objective(case, &oracle::Inputs { users, ..*inputs }, inverse_temperature)
+            });
+            let items = differences(inputs.items, &|items| {
+                objective(case, &oracle::Inputs { items, ..*inputs }, inverse_temperature)
+            });
+            let extra = differences(inputs.extra, &|extra| {
+                objective(case, &oracle::Inputs { extra, ..*inputs }, inverse_temperature)
+            });
+            let temperature =
+                derivative(1e-3 * inverse_temperature, |h| objective(case, inputs, inverse_temperature + h));
+            compare("d_users", &outputs.d_users, &users)?;
+            compare("d_items", &outputs.d_items, &items)?;
+            compare("d_extra", &outputs.d_extra, &extra)?;
+            compare("d_inverse_temperature", &[outputs.d_inverse_temperature], &[temperature])
+        })
+    });
+}
+
+fn numbers(case: &Value, field: &str) -> Option<Vec<f64>> {
+    case[field].as_array().map(|array| array.iter().map(|x| x.as_f64().unwrap()).collect())
+}
+
+fn ids(case: &Value, field: &str) -> Option<Vec<i64>> {
+    case[field].as_array().map(|array| array.iter().map(|x| x.as_i64().unwrap()).collect())
+}
+
+fn golden_config(case: &Value) -> LossConfig {
+    let flag = |field: &str| case[field].as_bool().unwrap();
+    LossConfig::new(case["temperature"].as_f64().unwrap() as f32)
+        .and_then(|config| config.logq_scale(case["logq_scale"].as_f64().unwrap() as f32))
+        .unwrap()
+        .positive_correction(match flag("corrected") {
+            true => PositiveCorrection::Corrected,
+            false => PositiveCorrection::Uncorrected,
+        })
+        .exclude_same_item(!case["item_ids"].is_null())
+        .exclude_same_user(!case["user_ids"].is_null())
+        .normalize(flag("normalize"))
+        .reduction(match case["reduction"].as_str().unwrap() {
+            "mean" => Reduction::Mean,
+            "weighted_mean" => Reduction::WeightedMean,
+            _ => Reduction::Sum,
+        })
+}
+
+#[test]
+fn agrees_with_automatic_differentiation() {
+    let golden: Value = serde_json::from_str(include_str!("golden/loss.json")).unwrap();
+    let cases = golden["cases"].as_array().unwrap();
+    assert!(cases.len() >= 14);
+    for case in cases {
+        let name = case["name"].as_str().unwrap();
+        let buffer = |field: &str| numbers(case, field).unwrap();
+        let (log_q, weights) = (numbers(case, "log_q"), numbers(case, "weights"));
+        let (item_ids, user_ids) = (ids(case, "item_ids"), ids(case, "user_ids"));
+        let outputs = oracle::evaluate(
+            &golden_config(case),
+            &oracle::Inputs {
+                dim: case["dim"].as_u64().unwrap() as usize,
+                users: &buffer("users"),
+                items: &buffer("items"),
+                extra: &buffer("extra"),
+                bank: &buffer("bank"),
+                offset: case["offset"].as_u64().unwrap() as usize,
+                log_q: log_q.as_deref(),
+                item_ids: item_ids.as_deref(),
+                user_ids: user_ids.as_deref(),
+                weights: weights.as_deref(),
+                ..oracle::Inputs::default()
+            },
+        )
+        .unwrap();
+        for (field, found) in [
+            ("loss", &vec![outputs.loss.unwrap()]),
+            ("row_losses", &outputs.row_losses),
+            ("d_users", &outputs.d_users),
+            ("d_items", &outputs.d_items),
+            ("d_extra", &outputs.d_extra),
+            ("d_inverse_temperature", &vec![outputs.d_inverse_temperature]),
+        ] {
+            let expected = numbers(case, field).unwrap_or_else(|| vec![case[field].as_f64().unwrap()]);
+            assert_eq!(found.len(), expected.len(), "{name}: {field}");
+            for (x, y) in found.iter().zip(&expected) {
+                // The file's temperatures, scales and weights are exact in f32, so only f64 rounds.
+                assert!((x - y).abs() <= 1e-12 * (1.0 + y.abs()), "{name}: {field} is {x}, expected {y}");
+            }
+        }
+    }
+}
+
+fn sigmoid(x: f64) -> f64 {
+    1.0 / (1.0 + (-x).exp())
+}
+
+/// TensorFlow Recommenders, tasks/retrieval_test.py: scores [[6, 3], [9, 5]], summed loss
+/// `-ln sigmoid(3) - ln(1 - sigmoid(4))`.
+#[test]
+fn tensorflow_recommenders_retrieval_example() {
+    let config = LossConfig::new(1.0).unwrap().reduction(Reduction::Sum);
+    let inputs = oracle::Inputs {
+        dim: 3,
+        users: &[1.0, 2.0, 3.0, 2.0, 3.0, 4.0],
+        items: &[1.0, 1.0, 1.0, 1.0, 1.0, 0.0],
+        ..oracle::Inputs::default()
+    };
+    let loss = oracle::evaluate(&config, &inputs).unwrap().loss.unwrap();
+    let expected = -sigmoid(3.0).ln() - (1.0 - sigmoid(4.0)).ln();
+    assert!((loss - expected).abs() < 1e-12, "{loss} {expected}");
+}
+
+/// The same scores by hand with sampling probabilities 1/2 and 1/8: subtracting log q multiplies e^s by
+/// 2 and 8, so row 0 has odds 2 e^6 : 8 e^3 and row 1 odds 8 e^5 : 2 e^9.
+#[test]
+fn correction_divides_by_the_sampling_probability() {
+    let config = LossConfig::new(1.0).unwrap().reduction(Reduction::None);
+    let log_q = [0.5f64.ln(), 0.125f64.ln()];
+    let inputs = oracle::Inputs {
+        dim: 3,
+        users: &[1.0, 2.0, 3.0, 2.0, 3.0, 4.0],
+        items: &[1.0, 1.0, 1.0, 1.0, 1.0, 0.0],
+        log_q: Some(&log_q),
+        ..oracle::Inputs::default()
+    };
+    let losses = oracle::evaluate(&config, &inputs).unwrap().row_losses;
+    let odds = [8.0 * 3f64.exp() / (2.0 * 6f64.exp()), 2.0 * 9f64.exp() / (8.0 * 5f64.exp())];
+    for (loss, odds) in losses.iter().zip(odds) {
+        assert!((loss - odds.ln_1p()).abs() < 1e-12, "{loss} {odds}");
+    }
+}
+
+#[test]
+fn refuses_what_does_not_fit() {
+    let config = LossConfig::new(1.0).unwrap();
+    let good = oracle::Inputs { dim: 2, users: &[1.0; 2], items: &[1.0; 4], ..oracle::Inputs::default() };
+    let error =
+        |config: &LossConfig, inputs: oracle::Inputs<'_>| oracle::evaluate(config, &inputs).unwrap_err();
+    assert!(oracle::evaluate(&config, &good).is_ok());
+    assert!(matches!(error(&config, oracle::Inputs { dim: 0, ..good }), Error::Dimension { .. }));
+    assert!(matches!(error(&config, oracle::Inputs { users: &[1.0; 3], ..good }), Error::NotRows { .. }));
+    assert!(matches!(error(&config, oracle::Inputs { users: &[], ..good }), Error::NoRows));
+    assert!(matches!(error(&config, oracle::Inputs { offset: 2, ..good }), Error::PositivesOutside { .. }));
+    let log_q = [0.0; 3];
+    assert!(matches!(error(&config, oracle::Inputs { log_q: Some(&log_q), ..good }), Error::Length { .. }));
+    assert!(matches!(error(&config.exclude_same_item(true), good), Error::MissingItemIds(_)));
+    assert!(matches!(error(&config.exclude_same_user(true), good), Error::MissingUserIds));
+    let weighted = config.reduction(Reduction::WeightedMean);
+    assert!(matches!(error(&weighted, good), Error::MissingWeights));
+}
