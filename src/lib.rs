@@ -20,3 +20,8 @@ pub use config::{LossConfig, PositiveCorrection, Reduction};
 pub use element::{Dtype, Element};
 pub use error::{Error, Result, Segment};
 pub use problem::Problem;
+
+/// The README's code compiles and runs.
+#[cfg(all(doctest, feature = "cuda"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

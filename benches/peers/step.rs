@@ -94,7 +94,7 @@ impl Worker {
 
 fn load(folder: &Path, name: &str, elements: usize) -> Result<Vec<f32>> {
     let bytes = fs::read(folder.join(format!("{name}.f32")))?;
-    let values: Vec<f32> = bytemuck::pod_collect_to_vec(&bytes);
+    let values: Vec<f32> = bytes.as_chunks().0.iter().map(|value| f32::from_ne_bytes(*value)).collect();
     if values.len() != elements {
         return Err(format!("{name} holds {} values, expected {elements}", values.len()).into());
     }

@@ -1,4 +1,6 @@
 //! Whole kernels, as nvcc compiles them, against plain Rust.
+#![allow(clippy::result_large_err, reason = "the errors of a few calls in a test")]
+
 use ptx_emulator::exec::{Checks, LaunchConfig, LaunchStats, Program, Report, Settings, launch};
 use ptx_emulator::memory::DeviceMemory;
 
@@ -26,13 +28,24 @@ impl Device {
         address
     }
 
-    fn download<T, const W: usize>(&self, address: u64, count: usize, value: impl Fn([u8; W]) -> T) -> Vec<T> {
+    fn download<T, const W: usize>(
+        &self,
+        address: u64,
+        count: usize,
+        value: impl Fn([u8; W]) -> T,
+    ) -> Vec<T> {
         let mut image = vec![0; count * W];
         self.memory.copy_to_host(&mut image, address).unwrap();
         image.chunks_exact(W).map(|c| value(c.try_into().unwrap())).collect()
     }
 
-    fn launch(&self, kernel: &str, grid: [u32; 3], block: [u32; 3], params: &[u8]) -> Result<LaunchStats, Report> {
+    fn launch(
+        &self,
+        kernel: &str,
+        grid: [u32; 3],
+        block: [u32; 3],
+        params: &[u8],
+    ) -> Result<LaunchStats, Report> {
         let config = LaunchConfig { grid, block, dynamic_shared: 0 };
         let kernel = self.program.kernel(kernel).unwrap();
         launch(&self.program, kernel, &config, params, &self.memory, &self.settings)
@@ -81,7 +94,9 @@ fn softmax_rows_sum_to_one() {
     let x: Vec<f32> = noise(3, rows * n).iter().map(|v| v * 20.0).collect();
     let dx = device.upload(&x, f32::to_le_bytes);
     let dy = device.memory.alloc((rows * n * 4) as u64).unwrap();
-    device.launch("softmax", [rows as u32, 1, 1], [128, 1, 1], &params(&[dx, dy], n as i32)).unwrap_or_else(|e| panic!("{e}"));
+    device
+        .launch("softmax", [rows as u32, 1, 1], [128, 1, 1], &params(&[dx, dy], n as i32))
+        .unwrap_or_else(|e| panic!("{e}"));
     let y = device.download(dy, rows * n, f32::from_le_bytes);
     for row in 0..rows {
         let x = &x[row * n..][..n];
@@ -112,7 +127,9 @@ fn divergent_loops_and_atomics() {
     let dx = device.upload(&x, u32::to_le_bytes);
     let dy = device.memory.alloc(u64::from(n) * 4 + 8).unwrap();
     device.memory.fill32(dy + u64::from(n) * 4, 0, 2).unwrap();
-    device.launch("collatz", [16, 1, 1], [64, 1, 1], &params(&[dx, dy], n as i32)).unwrap_or_else(|e| panic!("{e}"));
+    device
+        .launch("collatz", [16, 1, 1], [64, 1, 1], &params(&[dx, dy], n as i32))
+        .unwrap_or_else(|e| panic!("{e}"));
     let y = device.download(dy, n as usize + 2, u32::from_le_bytes);
     assert_eq!(y[..n as usize], want);
     assert_eq!(y[n as usize], want.iter().sum::<u32>());

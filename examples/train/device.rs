@@ -1,36 +1,67 @@
 //! Which device the loss runs on. Only `auto` chooses, and it says what it found.
 
-use anyhow::{Result, bail};
+#[cfg(feature = "cuda")]
+use anyhow::Context;
+use anyhow::Result;
 use inbatch::LossConfig;
 use inbatch::bank::BankConfig;
+#[cfg(feature = "cuda")]
+use inbatch::cuda;
 
 use crate::options::DeviceChoice;
 use crate::step::{CpuStep, Step};
+#[cfg(feature = "cuda")]
+use crate::step_cuda::CudaStep;
 
 /// A device that is there.
 pub(crate) enum Device {
     /// The CPU.
     Cpu,
+    /// A GPU.
+    #[cfg(feature = "cuda")]
+    Cuda(cuda::Device),
 }
 
 impl Device {
-    /// Opens what was asked for and prints what it is.
-    pub(crate) fn open(choice: DeviceChoice) -> Result<Self> {
+    /// Opens what was asked for, and tells in words what it is and, if it chose, why.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn open(choice: DeviceChoice) -> Result<(Self, String)> {
         match choice {
-            DeviceChoice::Cpu => println!("device: {}", cpu_name()),
-            DeviceChoice::Auto => println!("device: {} (auto: no CUDA backend in this build)", cpu_name()),
+            DeviceChoice::Cpu => Ok((Device::Cpu, cpu_name())),
             DeviceChoice::Cuda(ordinal) => {
-                bail!("cuda:{ordinal} was asked for, but this build has no CUDA backend")
+                let device =
+                    cuda::Device::new(ordinal).with_context(|| format!("--device cuda:{ordinal}"))?;
+                let name = format!("cuda:{ordinal}, {}", device.name());
+                Ok((Device::Cuda(device), name))
             }
+            DeviceChoice::Auto => match cuda::Device::new(0) {
+                Ok(device) => {
+                    let name = format!("cuda:0, {} (auto: the first CUDA device)", device.name());
+                    Ok((Device::Cuda(device), name))
+                }
+                Err(error) => Ok((Device::Cpu, format!("{} (auto: {error})", cpu_name()))),
+            },
         }
-        Ok(Device::Cpu)
+    }
+
+    /// The same where the CUDA backend is not compiled in.
+    #[cfg(not(feature = "cuda"))]
+    pub(crate) fn open(choice: DeviceChoice) -> Result<(Self, String)> {
+        let reason = "built without the feature `cuda`";
+        match choice {
+            DeviceChoice::Cpu => Ok((Device::Cpu, cpu_name())),
+            DeviceChoice::Auto => Ok((Device::Cpu, format!("{} (auto: {reason})", cpu_name()))),
+            DeviceChoice::Cuda(ordinal) => anyhow::bail!("--device cuda:{ordinal}: {reason}"),
+        }
     }
 
     /// The loss, and a memory bank if there is to be one, on this device.
     pub(crate) fn step(&self, config: LossConfig, bank: Option<BankConfig>) -> Result<Box<dyn Step>> {
-        match self {
-            Device::Cpu => Ok(Box::new(CpuStep::new(config, bank)?)),
-        }
+        Ok(match self {
+            Device::Cpu => Box::new(CpuStep::new(config, bank)?),
+            #[cfg(feature = "cuda")]
+            Device::Cuda(device) => Box::new(CudaStep::new(device, config, bank)?),
+        })
     }
 }
 

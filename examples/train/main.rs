@@ -1,8 +1,9 @@
 //! Trains a two-tower retrieval model with the fused in-batch sampled-softmax loss.
 //!
 //! `cargo run --release --example train` does it on generated data; `-- --help` tells the rest.
-//! `step.rs` holds every call of the library; the other files are what any trainer has around it:
-//! data, two embedding tables with their optimizer, batches, evaluation, a report.
+//! `step.rs` holds every call of the library, `step_cuda.rs` the same for a GPU; the other files are
+//! what any trainer has around it: data, two embedding tables with their optimizer, batches,
+//! evaluation, a report.
 
 mod data;
 mod device;
@@ -12,6 +13,8 @@ mod random;
 mod report;
 mod sampling;
 mod step;
+#[cfg(feature = "cuda")]
+mod step_cuda;
 mod tower;
 mod trainer;
 
@@ -59,7 +62,8 @@ impl Outcome {
 fn run(options: &Options) -> Result<Outcome> {
     options.check()?;
     let started = Instant::now();
-    let device = Device::open(options.device)?;
+    let (device, name) = Device::open(options.device)?;
+    println!("device: {name}");
     let (interactions, planted) = load(options)?;
     let split = Split::new(&interactions)?;
     let tail = split.tail();

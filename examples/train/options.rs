@@ -76,7 +76,7 @@ pub(crate) struct Options {
     pub(crate) normalize: bool,
 
     /// Scores are divided by this.
-    #[arg(long, default_value_t = 0.1)]
+    #[arg(long, default_value_t = 0.15)]
     pub(crate) temperature: f32,
 
     /// Embedding dimension of both towers.

@@ -2,6 +2,8 @@
 //!
 //! `step_cuda.rs` is the same on a GPU.
 
+use std::ops::Range;
+
 use anyhow::Result;
 use inbatch::bank::BankConfig;
 use inbatch::{LossConfig, cpu};
@@ -38,6 +40,13 @@ impl HostBatch {
     pub(crate) fn rows(&self) -> usize {
         self.user_ids.len()
     }
+
+    /// Some of the items, as extra negatives or for the memory bank.
+    fn columns(&self, range: Range<usize>) -> cpu::Items<'_, f32> {
+        let embeddings = &self.items[range.start * self.dim..range.end * self.dim];
+        let items = cpu::Items::new(embeddings).item_ids(&self.item_ids[range.clone()]);
+        if self.log_q.is_empty() { items } else { items.log_q(&self.log_q[range]) }
+    }
 }
 
 /// Gradients of a step, of the shapes of [`HostBatch`]'s `users` and `items`.
@@ -67,41 +76,29 @@ impl CpuStep {
 
 impl Step for CpuStep {
     fn step(&mut self, batch: &HostBatch, gradients: &mut HostGradients) -> Result<f32> {
-        let rows = batch.rows();
-        let (items, extra) = batch.items.split_at(rows * batch.dim);
-        let (item_ids, extra_ids) = batch.item_ids.split_at(rows);
-        let log_q = (!batch.log_q.is_empty()).then(|| batch.log_q.split_at(rows));
-
-        let mut inputs =
-            cpu::Batch::new(&batch.users, items, batch.dim).item_ids(item_ids).user_ids(&batch.user_ids);
-        let mut pushed = cpu::Items::new(items).item_ids(item_ids);
-        if let Some((log_q, _)) = log_q {
-            inputs = inputs.log_q(log_q);
-            pushed = pushed.log_q(log_q);
+        let (rows, columns, dim) = (batch.rows(), batch.item_ids.len(), batch.dim);
+        let mut inputs = cpu::Batch::new(&batch.users, &batch.items[..rows * dim], dim)
+            .item_ids(&batch.item_ids[..rows])
+            .user_ids(&batch.user_ids);
+        if !batch.log_q.is_empty() {
+            inputs = inputs.log_q(&batch.log_q[..rows]);
         }
-        if !extra.is_empty() {
-            let mut negatives = cpu::Items::new(extra).item_ids(extra_ids);
-            if let Some((_, extra_log_q)) = log_q {
-                negatives = negatives.log_q(extra_log_q);
-            }
-            inputs = inputs.extra(negatives);
+        gradients.users.resize(batch.users.len(), 0.0);
+        gradients.items.resize(batch.items.len(), 0.0);
+        let (d_items, d_extra) = gradients.items.split_at_mut(rows * dim);
+        let mut outputs = cpu::Gradients::new(&mut gradients.users, d_items);
+        if columns > rows {
+            inputs = inputs.extra(batch.columns(rows..columns));
+            outputs = outputs.extra(d_extra);
         }
         if let Some(bank) = &self.bank {
             inputs = inputs.bank(bank);
         }
 
-        gradients.users.resize(batch.users.len(), 0.0);
-        gradients.items.resize(batch.items.len(), 0.0);
-        let (d_items, d_extra) = gradients.items.split_at_mut(items.len());
-        let mut outputs = cpu::Gradients::new(&mut gradients.users, d_items);
-        if !d_extra.is_empty() {
-            outputs = outputs.extra(d_extra);
-        }
-
         let loss = self.loss.step(&inputs, &mut outputs)?.loss()?;
         // After the loss: a batch must not meet its own items in the bank.
         if let Some(bank) = &mut self.bank {
-            bank.push(&pushed)?;
+            bank.push(&batch.columns(0..rows))?;
         }
         Ok(loss)
     }

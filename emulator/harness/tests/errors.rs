@@ -147,6 +147,28 @@ fn modules_that_do_not_load_say_why() {
 }
 
 #[test]
+fn unloading_frees_the_variables() {
+    let _test = fresh_with(&[("memory", "100")]);
+    for _ in 0..3 {
+        let (code, module) = load(PTX);
+        assert_eq!(code, CUresult::CUDA_SUCCESS, "the variable has 64 of the 100 bytes");
+        let (mut address, mut bytes) = (0, 0);
+        // SAFETY: results are written to local variables; the module is loaded; a variable cannot be freed by hand.
+        unsafe {
+            let name = c"table".as_ptr();
+            assert_eq!(
+                sys::cuModuleGetGlobal_v2(&raw mut address, &raw mut bytes, module, name),
+                CUresult::CUDA_SUCCESS
+            );
+            assert_eq!(bytes, 64);
+            assert_eq!(sys::cuMemFree_v2(address), CUresult::CUDA_ERROR_INVALID_VALUE);
+            assert_eq!(sys::cuModuleUnload(module), CUresult::CUDA_SUCCESS);
+            assert_eq!(sys::cuMemsetD8_v2(address, 0, 64), CUresult::CUDA_ERROR_INVALID_VALUE);
+        }
+    }
+}
+
+#[test]
 fn the_compiler_log_names_line_and_text() {
     let _test = fresh();
     let text = std::ffi::CString::new(PTX.replacen("mul.f32", "frobnicate.f32", 1)).expect("no NUL");

@@ -38,6 +38,8 @@ enum Place {
 enum Mistake {
     /// Only so many bytes of the input are filled.
     FillsOnly(usize),
+    /// The input is filled on another stream, and the launch does not wait for it.
+    FillsOnOtherStream,
     /// The input is freed before the launch.
     FreesBefore,
     /// The same, in stream order.
@@ -48,6 +50,14 @@ enum Mistake {
     TooMuchShared,
     /// More threads than the kernel was compiled for.
     TooManyThreads,
+}
+
+impl Mistake {
+    /// Whether the call that is wrong, or the context's end, says so, and not a kernel.
+    fn is_told_at_once(self) -> bool {
+        use Mistake::{FreesTwice, NeverFrees, TooManyThreads, TooMuchShared};
+        matches!(self, FreesTwice | NeverFrees | TooManyThreads | TooMuchShared)
+    }
 }
 
 const fn kernel(
@@ -86,6 +96,7 @@ const DEFECTS: &[Defect] = &[
     kernel("index_overflow", "OutOfBounds", BOUNDS, 1, 64, 64),
     kernel("misaligned_vector", "Misaligned", BOUNDS, 1, 32, 128),
     kernel("wrong_address_space", "InvalidAddressSpace", BOUNDS, 1, 32, 32),
+    kernel("global_as_shared", "InvalidAddressSpace", BOUNDS, 1, 32, 32),
     kernel("shared_uninitialised", "Uninitialised", INIT, 1, 64, 64),
     kernel("local_uninitialised", "Uninitialised", INIT, 1, 64, 64),
     kernel("copy_not_waited", "AsyncNotWaited", ASYNC, 1, 32, 128),
@@ -102,6 +113,7 @@ const DEFECTS: &[Defect] = &[
     kernel("failed_check", "Trap", SYNC, 1, 32, 32),
     host("global_uninitialised", "Uninitialised", INIT, "copies", Mistake::FillsOnly(0)),
     host("tail_uninitialised", "Uninitialised", INIT, "copies", Mistake::FillsOnly(252)),
+    host("missing_stream_wait", "Uninitialised", INIT, "copies", Mistake::FillsOnOtherStream),
     host("use_after_free", "UseAfterFree", INIT, "copies", Mistake::FreesBefore),
     host("use_after_stream_free", "UseAfterFree", INIT, "copies", Mistake::FreesOnStream),
     host("double_free", "UseAfterFree", INIT, "copies", Mistake::FreesTwice),
@@ -132,6 +144,24 @@ fn filled(count: usize) -> u64 {
     address
 }
 
+/// A buffer filled on a stream of its own, which the legacy default stream waits for if `waits`.
+fn filled_on_other_stream(count: usize, waits: bool) -> u64 {
+    let (code, address) = allocate(count * 4);
+    ok(code);
+    let (mut stream, mut event) = (std::ptr::null_mut(), std::ptr::null_mut());
+    // SAFETY: results are written to local variables, handles are alive, the buffer has the size that is filled.
+    unsafe {
+        ok(sys::cuStreamCreate(&raw mut stream, 1));
+        ok(sys::cuEventCreate(&raw mut event, 2));
+        ok(sys::cuMemsetD8Async(address, 1, count * 4, stream));
+        ok(sys::cuEventRecord(event, stream));
+        if waits {
+            ok(sys::cuStreamWaitEvent(std::ptr::null_mut(), event, 0));
+        }
+    }
+    address
+}
+
 fn free(address: u64) -> CUresult {
     // SAFETY: a stale address is an error of the driver, not undefined.
     unsafe { sys::cuMemFree_v2(address) }
@@ -159,6 +189,9 @@ fn run(defect: &Defect, mended: bool, seed: u64) -> Found {
             // SAFETY: at most the buffer's size is filled.
             ok(unsafe { sys::cuMemsetD8_v2(address, 1, bytes) });
             address
+        }
+        _ if matches!(defect.place, Place::Host(_, Mistake::FillsOnOtherStream)) => {
+            filled_on_other_stream(defect.count, mended)
         }
         _ => filled(defect.count),
     };
@@ -219,7 +252,7 @@ fn finish(
 fn guilty(defect: &Defect) -> &'static str {
     match defect.place {
         Place::Kernel => defect.name,
-        Place::Host(kernel, Mistake::FillsOnly(_) | Mistake::FreesBefore | Mistake::FreesOnStream) => kernel,
+        Place::Host(kernel, mistake) if !mistake.is_told_at_once() => kernel,
         Place::Host(..) => "",
     }
 }

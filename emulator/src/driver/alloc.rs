@@ -84,7 +84,13 @@ driver_api! {
         let context = current()?;
         refuse_unsafe(&context)?;
         queue::finish_context(&context)?;
-        if address == 0 { Ok(()) } else { done(context.memory.free(address)) }
+        // A module's variable goes with its module.
+        let variable = context.memory.allocation_of(address).is_some_and(|info| info.name.is_some());
+        match address {
+            0 => Ok(()),
+            _ if variable => Err(Code::INVALID_VALUE),
+            _ => done(context.memory.free(address)),
+        }
     }
 
     fn cuMemAllocAsync(out: Out<u64>, bytes: usize, stream: Handle) {

@@ -29,6 +29,13 @@ impl InContext for Module {
     }
 }
 
+impl Drop for Module {
+    /// After the last launch and graph that use it, as each holds on to it.
+    fn drop(&mut self) {
+        self.program.unload(&self.context.memory);
+    }
+}
+
 /// Why a module was refused: the code for the caller, the sentence for the log.
 struct Refused {
     code: Code,

@@ -12,6 +12,7 @@ use super::table::lock;
 use crate::exec::{self, FaultKind, LaunchConfig, Report};
 use crate::memory::MemoryError;
 use std::ffi::c_void;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 /// A host callback, `CUhostFn`.
@@ -161,16 +162,28 @@ impl Launch {
         let Some(kernel) = program.kernel(&self.function.name) else {
             return context.poison(Code::NOT_FOUND);
         };
-        match exec::launch(program, kernel, &self.config, &self.parameters, &context.memory, &settings) {
-            Ok(stats) => lock(&driver.records).note_launch(&kernel.name, &stats),
-            Err(report) => {
-                lock(&driver.records).note_report(
-                    report.kind.name(),
-                    &report.kernel,
-                    report.to_string(),
-                    config.quiet,
-                );
+        let launch = || {
+            exec::launch(program, kernel, &self.config, &self.parameters, &context.memory, &settings)
+                .map_err(Box::new)
+        };
+        let note = |kind: &str, text: String| {
+            lock(&driver.records).note_report(kind, &kernel.name, text, config.quiet)
+        };
+        match catch_unwind(AssertUnwindSafe(launch)) {
+            Ok(Ok(stats)) => lock(&driver.records).note_launch(&kernel.name, &stats),
+            Ok(Err(report)) => {
+                note(report.kind.name(), report.to_string());
                 context.poison(fault_code(&report));
+            }
+            Err(_) => {
+                note(
+                    "Internal",
+                    format!(
+                        "the emulator itself failed in kernel {}: please report it with the PTX",
+                        kernel.name
+                    ),
+                );
+                context.poison(Code::UNKNOWN);
             }
         }
     }

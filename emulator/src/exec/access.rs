@@ -2,10 +2,11 @@
 use super::fault::{Fault, Outcome};
 use super::machine::Machine;
 use super::op::{Access, Address, Space, window};
+use super::race::Use;
 use super::regs::{Class, LANES, Regs, lanes, put};
 use super::warp::Warp;
 use super::{Checks, FaultKind};
-use crate::memory::{Allocation, Unready};
+use crate::memory::Allocation;
 
 /// Addresses of all lanes.
 pub(crate) type Addresses = [u64; LANES];
@@ -20,27 +21,13 @@ pub(crate) fn addresses(regs: &Regs, address: &Address) -> Addresses {
     }
 }
 
-/// The lanes whose `len` bytes lie inside `size` bytes from `base`, at multiples of `len`.
-#[inline(always)]
-pub(crate) fn inside(at: &Addresses, base: u64, size: u64, len: u64) -> u32 {
-    let Some(last) = size.checked_sub(len) else { return 0 };
-    let mut flags = [0u8; LANES];
-    for (flag, at) in flags.iter_mut().zip(at) {
-        *flag = u8::from(at.wrapping_sub(base) <= last && at & (len - 1) == 0);
-    }
-    let mut mask = 0;
-    for (lane, flag) in flags.into_iter().enumerate() {
-        mask |= u32::from(flag) << lane;
-    }
-    mask
-}
-
 impl<'a> Machine<'a> {
     pub(crate) fn checks(&self) -> Checks {
         self.launch.settings.checks
     }
 
     /// Executes `ld`.
+    #[inline(always)]
     pub(crate) fn load(&mut self, w: &mut Warp, a: &Access, mask: u32) -> Outcome<()> {
         let at = addresses(&w.regs, &a.address);
         match a.space {
@@ -68,6 +55,7 @@ impl<'a> Machine<'a> {
     }
 
     /// Executes `st`.
+    #[inline(always)]
     pub(crate) fn store(&mut self, w: &mut Warp, a: &Access, mask: u32) -> Outcome<()> {
         let at = addresses(&w.regs, &a.address);
         match a.space {
@@ -93,30 +81,38 @@ impl<'a> Machine<'a> {
 
     fn read_only(&self, mask: u32, at: &Addresses) -> Box<Fault> {
         let lane = mask.trailing_zeros() as usize;
-        Fault::new(FaultKind::InvalidAddressSpace, lane, "kernel parameters are read-only".into()).address(at[lane])
+        Fault::new(FaultKind::InvalidAddressSpace, lane, "kernel parameters are read-only".into())
+            .address(at[lane])
     }
 
+    #[inline(always)]
     fn load_shared(&mut self, w: &mut Warp, a: &Access, mask: u32, at: &Addresses) -> Outcome<()> {
         let len = total(a);
         let size = u64::from(self.shared.bytes());
         let good = mask & self.in_window(Space::Shared, mask, at, size, len)?;
-        if self.checks().init {
-            self.check_shared_ready(good, at, len)?;
+        self.order_shared(w, a.strength, good, at, [true, false]);
+        self.check_shared(w, Use::read(len, a.strength), good, at, |_| true)?;
+        if a.class == Class::Narrow && a.bytes == 4 && good == u32::MAX {
+            let words = self.shared.words();
+            match a.count {
+                1 => gather_words::<1>(&mut w.regs, a, words, at),
+                2 => gather_words::<2>(&mut w.regs, a, words, at),
+                _ => gather_words::<4>(&mut w.regs, a, words, at),
+            }
+            return Ok(());
         }
         let shared = &self.shared;
         gather(&mut w.regs, a, mask, good, at, |_, at, len| shared.load(at as u32, len));
         Ok(())
     }
 
+    #[inline(always)]
     fn store_shared(&mut self, w: &mut Warp, a: &Access, mask: u32, at: &Addresses) -> Outcome<()> {
         let len = total(a);
         let size = u64::from(self.shared.bytes());
         let good = mask & self.in_window(Space::Shared, mask, at, size, len)?;
-        if self.checks().init
-            && let Some(lane) = lanes(good).find(|lane| self.shared.pending(at[*lane] as u32, len as u32))
-        {
-            return Err(self.not_waited(lane, at[lane], "written"));
-        }
+        self.check_shared(w, Use::write(len, a.strength), good, at, |lanes| same_values(&w.regs, a, lanes))?;
+        self.order_shared(w, a.strength, good, at, [false, true]);
         let shared = &mut self.shared;
         scatter(&w.regs, a, good, at, |_, at, len, value| shared.store(at as u32, len, value));
         Ok(())
@@ -128,7 +124,8 @@ impl<'a> Machine<'a> {
         if self.checks().init
             && let Some(lane) = lanes(good).find(|lane| !w.local.written(*lane, at[*lane] as u32, len as u32))
         {
-            let message = format!("reads {len} bytes of local memory at {:#x} that this thread never wrote", at[lane]);
+            let message =
+                format!("reads {len} bytes of local memory at {:#x} that this thread never wrote", at[lane]);
             return Err(Fault::new(FaultKind::Uninitialised, lane, message).address(at[lane]));
         }
         let Warp { regs, local, .. } = w;
@@ -155,6 +152,7 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
+    #[inline(always)]
     fn load_global(&mut self, w: &mut Warp, a: &Access, mask: u32, at: &Addresses) -> Outcome<()> {
         let len = total(a);
         let mut rest = mask;
@@ -169,6 +167,10 @@ impl<'a> Machine<'a> {
             if self.checks().init {
                 self.check_global_written(allocation, part, &offsets, len)?;
             }
+            self.order_global(w, a.strength, part, at, [true, false]);
+            if self.checks().race {
+                self.race_global(w, Use::read(len, a.strength), part, allocation, &offsets, |_| true)?;
+            }
             gather(&mut w.regs, a, part, part, &offsets, |_, at, len| allocation.load(at, len));
             rest &= !part;
         }
@@ -176,18 +178,30 @@ impl<'a> Machine<'a> {
     }
 
     /// A fault if any byte of an allocation that is read was never written.
-    pub(crate) fn check_global_written(&self, allocation: &Allocation, mask: u32, at: &Addresses, len: u64) -> Outcome<()> {
+    #[inline(always)]
+    pub(crate) fn check_global_written(
+        &self,
+        allocation: &Allocation,
+        mask: u32,
+        at: &Addresses,
+        len: u64,
+    ) -> Outcome<()> {
+        if allocation.init.whole() {
+            return Ok(());
+        }
         match lanes(mask).find(|lane| !allocation.init.has(at[*lane], len as u32)) {
             None => Ok(()),
             Some(lane) => {
                 let address = allocation.base + at[lane];
-                let message = format!("reads {len} bytes at {address:#x}, not all of which were ever written");
+                let message =
+                    format!("reads {len} bytes at {address:#x}, not all of which were ever written");
                 let fault = Fault::new(FaultKind::Uninitialised, lane, message);
                 Err(fault.address(address).allocation(Some(allocation.info())))
             }
         }
     }
 
+    #[inline(always)]
     fn store_global(&mut self, w: &mut Warp, a: &Access, mask: u32, at: &Addresses) -> Outcome<()> {
         let len = total(a);
         let mut rest = mask;
@@ -196,111 +210,20 @@ impl<'a> Machine<'a> {
             rest &= !part;
             let Some(allocation) = allocation else { continue };
             let offsets = at.map(|at| at.wrapping_sub(allocation.base));
-            for lane in lanes(part) {
+            if self.checks().race {
+                let used = Use::write(len, a.strength);
+                self.race_global(w, used, part, allocation, &offsets, |lanes| {
+                    same_values(&w.regs, a, lanes)
+                })?;
+            }
+            self.order_global(w, a.strength, part, at, [false, true]);
+            for lane in lanes(if allocation.init.whole() { 0 } else { part }) {
                 allocation.init.set(offsets[lane], len as u32);
             }
             scatter(&w.regs, a, part, &offsets, |_, at, len, value| allocation.store(at, len, value));
         }
         Ok(())
     }
-
-    /// The lanes of `mask` that lie inside a window of `size` bytes; a fault for others, unless bounds are not checked.
-    pub(crate) fn in_window(&self, space: Space, mask: u32, at: &Addresses, size: u64, len: u64) -> Outcome<u32> {
-        let good = inside(at, 0, size, len);
-        if mask & !good == 0 {
-            return Ok(good);
-        }
-        let lane = (mask & !good).trailing_zeros() as usize;
-        if at[lane] & (len - 1) != 0 && at[lane] < size {
-            return Err(misaligned(lane, at[lane], len));
-        }
-        if !self.checks().bounds {
-            return Ok(good);
-        }
-        let name = match space {
-            Space::Shared => "shared memory of the block",
-            Space::Local => "local memory of the thread",
-            _ => "parameters of the kernel",
-        };
-        let over = at[lane].wrapping_add(len).wrapping_sub(size);
-        let message = format!("{len} bytes at offset {:#x} of the {size} bytes of {name}: {over} bytes beyond the end", at[lane]);
-        Err(Fault::new(FaultKind::OutOfBounds, lane, message).address(at[lane]))
-    }
-
-    /// The allocation of the first lane of `mask`, and the lanes whose access lies in it. None if it lies nowhere and
-    /// bounds are not checked.
-    pub(crate) fn allocation(&mut self, mask: u32, at: &Addresses, len: u64) -> Outcome<(Option<&'a Allocation>, u32)> {
-        let lane = mask.trailing_zeros() as usize;
-        let address = at[lane];
-        let recent = self.recent.filter(|allocation| address.wrapping_sub(allocation.base) < allocation.bytes);
-        let found = recent.or_else(|| self.launch.view.find(address).map(AsRef::as_ref));
-        if let Some(allocation) = found {
-            self.recent = Some(allocation);
-            let part = mask & inside(at, allocation.base, allocation.bytes, len);
-            if part >> lane & 1 != 0 {
-                return Ok((found, part));
-            }
-        }
-        if address & (len - 1) != 0 && found.is_some() {
-            return Err(misaligned(lane, address, len).allocation(found.map(Allocation::info)));
-        }
-        if !self.checks().bounds {
-            return Ok((None, 1 << lane));
-        }
-        Err(self.outside(lane, address, len))
-    }
-
-    /// What an address outside all allocations is nearest to.
-    fn outside(&self, lane: usize, address: u64, len: u64) -> Box<Fault> {
-        let view = self.launch.view;
-        if let Some((base, bytes)) = view.freed(address) {
-            let message = format!("{len} bytes at {address:#x}, in an allocation of {bytes} bytes at {base:#x} that was freed");
-            return Fault::new(FaultKind::UseAfterFree, lane, message).address(address);
-        }
-        let [below, above] = [view.nearest_below(address), view.nearest_above(address)];
-        let end = address.saturating_add(len);
-        let after = below.map(|a| (end.saturating_sub(a.base + a.bytes), a));
-        let before = above.map(|a| (a.base - address, a));
-        let message = format!("{len} bytes at {address:#x}");
-        let (place, allocation) = match (after, before) {
-            (Some((over, a)), Some((short, _))) if over <= short => (format!("{over} bytes beyond the end of"), Some(a)),
-            (_, Some((short, a))) => (format!("{short} bytes before"), Some(a)),
-            (Some((over, a)), None) => (format!("{over} bytes beyond the end of"), Some(a)),
-            (None, None) => ("nothing is allocated".to_string(), None),
-        };
-        let nearest = allocation.map_or(place.clone(), |a| format!("{place} the allocation of {} bytes at {:#x}", a.bytes, a.base));
-        Fault::new(FaultKind::OutOfBounds, lane, format!("{message}: {nearest}"))
-            .address(address)
-            .allocation(allocation.map(|a| a.info()))
-    }
-
-    /// A fault if any byte of shared memory that is read was not written, or is still on its way.
-    pub(crate) fn check_shared_ready(&self, mask: u32, at: &Addresses, len: u64) -> Outcome<()> {
-        for lane in lanes(mask) {
-            match self.shared.unready(at[lane] as u32, len as u32) {
-                None => {}
-                Some(Unready::Pending) => return Err(self.not_waited(lane, at[lane], "read")),
-                Some(Unready::Uninitialised) => {
-                    let message = format!("reads {len} bytes of shared memory at offset {:#x} that nobody wrote", at[lane]);
-                    return Err(Fault::new(FaultKind::Uninitialised, lane, message).address(at[lane]));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn not_waited(&self, lane: usize, at: u64, what: &str) -> Box<Fault> {
-        let message = format!(
-            "shared memory at offset {at:#x} is {what} while an asynchronous copy into it is pending; \
-             wait for its group, then pass a barrier"
-        );
-        Fault::new(FaultKind::AsyncNotWaited, lane, message).address(at)
-    }
-}
-
-fn misaligned(lane: usize, address: u64, len: u64) -> Box<Fault> {
-    let message = format!("an access of {len} bytes at {address:#x}, which is no multiple of {len}");
-    Fault::new(FaultKind::Misaligned, lane, message).address(address)
 }
 
 /// Bytes of one lane's access.
@@ -311,9 +234,43 @@ fn total(a: &Access) -> u64 {
 
 /// The lanes of `mask` by the space that their generic address lies in: shared, local, param, global.
 pub(crate) fn windows(at: &Addresses, mask: u32) -> [u32; 4] {
-    let within = |base: u64| lanes(mask).filter(|l| at[*l].wrapping_sub(base) < window::BYTES).fold(0, |m, l| m | 1 << l);
+    let within = |base: u64| {
+        lanes(mask).filter(|l| at[*l].wrapping_sub(base) < window::BYTES).fold(0, |m, l| m | 1 << l)
+    };
     let (shared, local, param) = (within(window::SHARED), within(window::LOCAL), within(window::PARAM));
     [shared, local, param, mask & !(shared | local | param)]
+}
+
+/// Whether some lanes store the same values.
+fn same_values(regs: &Regs, a: &Access, mask: u32) -> bool {
+    let first = mask.trailing_zeros() as usize & 31;
+    a.data.iter().take(usize::from(a.count)).all(|slot| {
+        if a.class == Class::Wide {
+            let values = &regs.wide[*slot as usize];
+            lanes(mask).all(|lane| values[lane] == values[first])
+        } else {
+            let width = u32::MAX >> (32 - 8 * u32::from(a.bytes.min(4)));
+            let values = &regs.narrow[*slot as usize];
+            lanes(mask).all(|lane| (values[lane] ^ values[first]) & width == 0)
+        }
+    })
+}
+
+/// Fills `N` data registers of all lanes from words of shared memory. The addresses were checked.
+#[inline(always)]
+fn gather_words<const N: usize>(regs: &mut Regs, a: &Access, words: &[u32], at: &Addresses) {
+    let mut out = [[0; LANES]; N];
+    for (lane, at) in at.iter().enumerate() {
+        let first = (*at >> 2) as usize;
+        if let Some(found) = words.get(first..first + N) {
+            for (out, word) in out.iter_mut().zip(found) {
+                out[lane] = *word;
+            }
+        }
+    }
+    for (slot, out) in a.data.iter().zip(out) {
+        regs.narrow[*slot as usize] = out;
+    }
 }
 
 /// Fills the data registers of the lanes of `mask` from `fetch(lane, address, bytes)`; lanes not in `good` get 0.

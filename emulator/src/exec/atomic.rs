@@ -3,9 +3,12 @@ use super::access::{Addresses, addresses, windows};
 use super::fault::Outcome;
 use super::machine::Machine;
 use super::op::{Atomic, AtomicKind, AtomicType, Space, window};
+use super::race::Use;
 use super::regs::{LANES, Regs, lanes, put};
 use super::scalar::half::{Half, HalfMode, add, packed};
+use super::scalar::{FloatMode, float32};
 use super::warp::Warp;
+use crate::memory::race::Kind;
 
 impl Machine<'_> {
     /// Executes a read-modify-write for the lanes of `mask`, one after the other.
@@ -18,12 +21,12 @@ impl Machine<'_> {
         };
         let mut old = [0; LANES];
         if global != 0 {
-            self.atomic_global(&w.regs, a, global, &at, &mut old)?;
+            self.atomic_global(w, a, global, &at, &mut old)?;
         }
         if shared != 0 {
             let base = if a.space == Space::Generic { window::SHARED } else { 0 };
             let at = at.map(|at| at.wrapping_sub(base));
-            self.atomic_shared(&w.regs, a, shared, &at, &mut old)?;
+            self.atomic_shared(w, a, shared, &at, &mut old)?;
         }
         if local | param != 0 {
             let lane = (local | param).trailing_zeros() as usize;
@@ -43,22 +46,25 @@ impl Machine<'_> {
 
     fn atomic_shared(
         &mut self,
-        regs: &Regs,
+        w: &Warp,
         a: &Atomic,
         mask: u32,
         at: &Addresses,
         old: &mut [u64; LANES],
     ) -> Outcome<()> {
         let len = a.ty.bytes();
-        let good = mask & self.in_window(Space::Shared, mask, at, u64::from(self.shared.bytes()), u64::from(len))?;
-        if self.checks().init {
-            self.check_shared_ready(good, at, u64::from(len))?;
-        }
+        let good =
+            mask & self.in_window(Space::Shared, mask, at, u64::from(self.shared.bytes()), u64::from(len))?;
+        // An atomic reads too, but for races it counts as a write.
+        let reads = Use { kind: Kind::Read, ..Use::write(u64::from(len), a.strength) };
+        self.check_shared(w, reads, good, at, |_| true)?;
+        self.check_shared(w, Use::write(u64::from(len), a.strength), good, at, |_| true)?;
+        self.order_shared(w, a.strength, good, at, [true, true]);
         for lane in lanes(good) {
             let at = at[lane] as u32;
             let low = u64::from(self.shared.load(at, len.min(4)));
             old[lane] = if len == 8 { low | u64::from(self.shared.load(at + 4, 4)) << 32 } else { low };
-            let (b, c) = operands(regs, a, lane);
+            let (b, c) = operands(&w.regs, a, lane);
             let new = apply(a.kind, a.ty, old[lane], b, c);
             self.shared.store(at, len.min(4), new as u32);
             if len == 8 {
@@ -70,7 +76,7 @@ impl Machine<'_> {
 
     fn atomic_global(
         &mut self,
-        regs: &Regs,
+        w: &Warp,
         a: &Atomic,
         mask: u32,
         at: &Addresses,
@@ -86,8 +92,13 @@ impl Machine<'_> {
             if self.checks().init {
                 self.check_global_written(allocation, part, &offsets, u64::from(len))?;
             }
+            if self.checks().race {
+                let used = Use::write(u64::from(len), a.strength);
+                self.race_global(w, used, part, allocation, &offsets, |_| true)?;
+            }
+            self.order_global(w, a.strength, part, at, [true, true]);
             for lane in lanes(part) {
-                let (b, c) = operands(regs, a, lane);
+                let (b, c) = operands(&w.regs, a, lane);
                 old[lane] = allocation.update(offsets[lane], len, |old| apply(a.kind, a.ty, old, b, c));
             }
         }
@@ -152,9 +163,13 @@ fn apply(kind: AtomicKind, ty: AtomicType, old: u64, b: u64, c: u64) -> u64 {
 
 fn sum(ty: AtomicType, old: u64, b: u64) -> u64 {
     let half = |kind| u64::from(add(kind, old as u16, b as u16, HalfMode::default()));
-    let pair = |kind| u64::from(packed([old as u32, b as u32], |[x, y]| add(kind, x, y, HalfMode::default())));
+    let pair =
+        |kind| u64::from(packed([old as u32, b as u32], |[x, y]| add(kind, x, y, HalfMode::default())));
     match ty {
-        AtomicType::F32 => u64::from((f32::from_bits(old as u32) + f32::from_bits(b as u32)).to_bits()),
+        AtomicType::F32 => {
+            let sum = float32::add(f32::from_bits(old as u32), f32::from_bits(b as u32), FloatMode::NEAREST);
+            u64::from(sum.to_bits())
+        }
         AtomicType::F64 => (f64::from_bits(old) + f64::from_bits(b)).to_bits(),
         AtomicType::F16 => half(Half::F16),
         AtomicType::Bf16 => half(Half::Bf16),

@@ -24,8 +24,8 @@ struct State {
     arrived: u32,
     /// Threads expected, as the first arrival said; 0 for all threads of the block.
     expected: u32,
-    /// Every warp that arrived, whether it waits or not.
-    warps: Vec<u32>,
+    /// Every warp that arrived, whether it waits or not, and its time then.
+    warps: Vec<(u32, u32)>,
     /// Those that wait, and the instruction they wait in.
     waiting: Vec<(u32, u32)>,
     reduction: Reduction,
@@ -46,7 +46,6 @@ impl Default for Reduction {
 
 /// A barrier that all expected threads reached.
 pub(crate) struct Completion {
-    pub(crate) warps: Vec<u32>,
     waiting: Vec<(u32, u32)>,
     reduction: Reduction,
 }
@@ -58,9 +57,12 @@ impl Barriers {
     }
 
     /// The barriers at which warps wait: number, warps, instruction.
-    pub(crate) fn stalled(&self) -> impl Iterator<Item = (usize, &[u32], u32)> {
+    pub(crate) fn stalled(&self) -> impl Iterator<Item = (usize, Vec<u32>, u32)> {
         let waiting = self.list.iter().enumerate().filter(|(_, state)| !state.waiting.is_empty());
-        waiting.map(|(id, state)| (id, state.warps.as_slice(), state.waiting.first().map_or(0, |(_, at)| *at)))
+        waiting.map(|(id, state)| {
+            let warps = state.warps.iter().map(|(warp, _)| *warp).collect();
+            (id, warps, state.waiting.first().map_or(0, |(_, at)| *at))
+        })
     }
 }
 
@@ -73,12 +75,20 @@ impl Completion {
     /// Writes the result of a reduction to one of the warps that waited.
     pub(crate) fn finish(&self, w: &mut Warp, instructions: &[super::op::Instr]) {
         let at = self.waiting.iter().find(|(warp, _)| *warp == w.index).map(|(_, at)| *at as usize);
-        let Some(Op::Barrier(barrier)) = at.and_then(|at| instructions.get(at)).map(|i| &i.op) else { return };
+        let Some(Op::Barrier(barrier)) = at.and_then(|at| instructions.get(at)).map(|i| &i.op) else {
+            return;
+        };
         let bits = |value: bool| if value { u32::MAX } else { 0 };
         match barrier.kind {
-            BarrierKind::Popc => put(&mut w.regs.narrow[barrier.dst as usize], [self.reduction.popc; 32], w.live),
-            BarrierKind::And => put_pred(&mut w.regs.preds[barrier.dst as usize], bits(self.reduction.all), w.live),
-            BarrierKind::Or => put_pred(&mut w.regs.preds[barrier.dst as usize], bits(self.reduction.any), w.live),
+            BarrierKind::Popc => {
+                put(&mut w.regs.narrow[barrier.dst as usize], [self.reduction.popc; 32], w.live)
+            }
+            BarrierKind::And => {
+                put_pred(&mut w.regs.preds[barrier.dst as usize], bits(self.reduction.all), w.live)
+            }
+            BarrierKind::Or => {
+                put_pred(&mut w.regs.preds[barrier.dst as usize], bits(self.reduction.any), w.live)
+            }
             BarrierKind::Sync | BarrierKind::Arrive => {}
         }
     }
@@ -101,7 +111,12 @@ impl Machine<'_> {
     }
 
     /// Decides about lanes that wait at a barrier when no lane of the warp can run.
-    pub(crate) fn barrier_when_stuck(&mut self, w: &mut Warp, b: &Barrier, at: u32) -> Outcome<Option<Pause>> {
+    pub(crate) fn barrier_when_stuck(
+        &mut self,
+        w: &mut Warp,
+        b: &Barrier,
+        at: u32,
+    ) -> Outcome<Option<Pause>> {
         let instructions = &self.launch.code.instructions;
         for lane in lanes(w.live) {
             let there = w.pcs[lane];
@@ -161,20 +176,23 @@ impl Machine<'_> {
             );
             return Err(Fault::new(FaultKind::DivergentBarrier, lane, message).at(at));
         }
-        if state.warps.contains(&w.index) {
+        if state.warps.iter().any(|(warp, _)| *warp == w.index) {
             let message = format!("warp {} arrives twice at barrier {id} before it completes", w.index);
             return Err(Fault::new(FaultKind::DivergentBarrier, lane, message).at(at));
         }
         state.arrived += 32;
-        state.warps.push(w.index);
+        let time = if self.launch.settings.checks.race { self.clock.arrive(w.index) } else { 0 };
+        state.warps.push((w.index, time));
         if b.kind != BarrierKind::Arrive {
             state.waiting.push((w.index, at));
             w.parked = true;
         }
-        let truth = w.regs.preds[b.predicate as usize] ^ if b.negated { u32::MAX } else { 0 };
-        state.reduction.popc += (truth & w.live).count_ones();
-        state.reduction.all &= !truth & w.live == 0;
-        state.reduction.any |= truth & w.live != 0;
+        if !matches!(b.kind, BarrierKind::Sync | BarrierKind::Arrive) {
+            let truth = w.regs.preds[b.predicate as usize] ^ if b.negated { u32::MAX } else { 0 };
+            state.reduction.popc += (truth & w.live).count_ones();
+            state.reduction.all &= !truth & w.live == 0;
+            state.reduction.any |= truth & w.live != 0;
+        }
         let threads: u32 = self.launch.config.block.iter().product();
         let needed = if expected == 0 { threads.next_multiple_of(32) } else { expected };
         if state.arrived >= needed {
@@ -186,7 +204,10 @@ impl Machine<'_> {
     fn complete(&mut self, id: usize) {
         let state = std::mem::take(&mut self.barriers.list[id]);
         let State { warps, waiting, reduction, .. } = state;
-        self.barriers.completed.push(Completion { warps, waiting, reduction });
+        if self.checks().race {
+            self.clock.complete(&warps, waiting.iter().map(|(warp, _)| *warp));
+        }
+        self.barriers.completed.push(Completion { waiting, reduction });
     }
 
     /// Completes the barriers that wait for no one but warps that have exited; false if there are none. Only where
@@ -211,7 +232,10 @@ impl Machine<'_> {
         match lanes(w.live).find(|lane| values[*lane] != first) {
             None => Ok(first),
             Some(lane) => {
-                let message = format!("{what} is {first} in one lane and {} in another of warp {}", values[lane], w.index);
+                let message = format!(
+                    "{what} is {first} in one lane and {} in another of warp {}",
+                    values[lane], w.index
+                );
                 Err(Fault::new(FaultKind::InvalidOperand, lane, message).at(at))
             }
         }

@@ -37,7 +37,7 @@ impl<'a> Runner<'a> {
         ];
         let settings = self.launch.settings;
         let mut random = Random::new(settings.seed ^ index.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        self.machine.reset();
+        self.machine.reset(index as u32, self.warps.len());
         let warps = self.warps.len() as u32;
         for warp in &mut self.warps {
             let shape = ThreadShape {
@@ -102,8 +102,7 @@ impl<'a> Runner<'a> {
             return Ok(());
         }
         let exited = self.warps.iter().filter(|warp| warp.live == 0).count();
-        let mut stalls: Vec<(usize, Vec<u32>, u32)> =
-            self.machine.barriers.stalled().map(|(id, warps, at)| (id, warps.to_vec(), at)).collect();
+        let mut stalls: Vec<(usize, Vec<u32>, u32)> = self.machine.barriers.stalled().collect();
         stalls.sort();
         let list: Vec<String> = stalls
             .iter()

@@ -1,8 +1,8 @@
 //! A defect as the executor sees it, before it knows the names for the report.
-use super::{FaultKind, Report};
 use super::op::Instr;
 use super::resolve::Code;
 use super::special::coordinates;
+use super::{FaultKind, Report};
 use crate::memory::AllocationInfo;
 
 /// What went wrong, and for which lane.

@@ -5,6 +5,7 @@ use super::program::{Kernel, LaunchConfig, LaunchStats, Program};
 use super::random::Random;
 use super::{FaultKind, Report, Settings};
 use crate::memory::DeviceMemory;
+use crate::memory::race::SyncTable;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -13,6 +14,7 @@ use std::sync::{Mutex, PoisonError};
 /// # Errors
 /// A [`Report`] of the first defect found; memory then holds what was written before it. With several workers and
 /// several defects, which one is first may differ from run to run.
+#[expect(clippy::result_large_err, reason = "a report ends a launch: its size costs nothing")]
 pub fn launch(
     program: &Program,
     kernel: &Kernel,
@@ -22,15 +24,31 @@ pub fn launch(
     settings: &Settings,
 ) -> Result<LaunchStats, Report> {
     let refuse = |message: String| invalid(kernel, message);
-    let code = program.code(&kernel.name).ok_or_else(|| refuse("the kernel is not part of this module".into()))?;
+    let code =
+        program.code(&kernel.name).ok_or_else(|| refuse("the kernel is not part of this module".into()))?;
     check_shape(kernel, config).map_err(refuse)?;
     if params.len() < code.param_bytes as usize {
-        return Err(refuse(format!("{} bytes of parameters are needed, {} were given", code.param_bytes, params.len())));
+        return Err(refuse(format!(
+            "{} bytes of parameters are needed, {} were given",
+            code.param_bytes,
+            params.len()
+        )));
     }
     let view = memory.view();
     let params = &params[..code.param_bytes as usize];
-    let launch = Launch { kernel: &kernel.name, code, params, view: &view, settings, config };
     let blocks: u64 = config.grid.iter().map(|n| u64::from(*n)).product();
+    static NUMBER: AtomicU64 = AtomicU64::new(1);
+    let launch = Launch {
+        kernel: &kernel.name,
+        code,
+        params,
+        view: &view,
+        settings,
+        config,
+        number: NUMBER.fetch_add(1, Ordering::Relaxed),
+        blocks: blocks as u32,
+        order: SyncTable::default(),
+    };
     let workers = (settings.workers.max(1) as u64).min(blocks) as usize;
     let queue = Queue::new(blocks, settings.seed);
     let mut counts = vec![0u64; code.instructions.len()];
@@ -76,14 +94,18 @@ fn invalid(kernel: &Kernel, message: String) -> Report {
 
 fn check_shape(kernel: &Kernel, config: &LaunchConfig) -> Result<(), String> {
     let threads = config.block.iter().try_fold(1u32, |product, n| product.checked_mul(*n));
-    let threads = threads.filter(|threads| *threads <= kernel.max_threads && *threads > 0).ok_or_else(|| {
-        format!("a block of {:?} threads; this kernel takes 1 to {}", config.block, kernel.max_threads)
-    })?;
+    let threads =
+        threads.filter(|threads| *threads <= kernel.max_threads && *threads > 0).ok_or_else(|| {
+            format!("a block of {:?} threads; this kernel takes 1 to {}", config.block, kernel.max_threads)
+        })?;
     if config.grid.contains(&0) {
         return Err(format!("a grid of {:?} blocks; each dimension must be at least 1", config.grid));
     }
     if kernel.required_block.is_some_and(|block| block != config.block) {
-        return Err(format!("a block of {:?}; the kernel requires {:?}", config.block, kernel.required_block));
+        return Err(format!(
+            "a block of {:?}; the kernel requires {:?}",
+            config.block, kernel.required_block
+        ));
     }
     if u64::from(kernel.static_shared) + u64::from(config.dynamic_shared) > 227 << 10 {
         return Err(format!("{} threads with more than 227 KiB of shared memory", threads));

@@ -1,12 +1,14 @@
 //! The state of the block that runs, apart from its warps, and the loop that runs one warp.
 use super::barrier::Barriers;
 use super::fault::{Fault, Outcome};
+use super::forms;
 use super::op::{Clock, Guard, Op};
 use super::program::LaunchConfig;
 use super::regs::{lanes, put};
 use super::resolve::Code;
 use super::warp::{FAR, Warp};
 use super::{FaultKind, Settings};
+use crate::memory::race::{BlockClock, Shadow, SyncTable};
 use crate::memory::{Allocation, SharedMemory, View};
 
 /// What all blocks of a launch share.
@@ -17,6 +19,11 @@ pub(crate) struct Launch<'a> {
     pub(crate) view: &'a View,
     pub(crate) settings: &'a Settings,
     pub(crate) config: &'a LaunchConfig,
+    /// Tells this launch from others on the same memory.
+    pub(crate) number: u64,
+    pub(crate) blocks: u32,
+    /// What blocks tell each other by fences and strong accesses.
+    pub(crate) order: SyncTable,
 }
 
 /// Why a warp stopped running.
@@ -41,6 +48,12 @@ pub(crate) struct Machine<'a> {
     pub(crate) steps: u64,
     /// The allocation that the last access went to.
     pub(crate) recent: Option<&'a Allocation>,
+    /// The block's index in the grid.
+    pub(crate) index: u32,
+    pub(crate) clock: BlockClock,
+    pub(crate) shadow: Shadow<true>,
+    /// What warps tell each other through shared memory.
+    pub(crate) order: SyncTable,
 }
 
 impl<'a> Machine<'a> {
@@ -54,11 +67,19 @@ impl<'a> Machine<'a> {
             counts: vec![0; launch.code.instructions.len()],
             steps: 0,
             recent: None,
+            index: 0,
+            clock: BlockClock::default(),
+            shadow: Shadow::new(if launch.settings.checks.race { bytes.div_ceil(4) as usize } else { 0 }),
+            order: SyncTable::default(),
         }
     }
 
     /// Makes it ready for another block.
-    pub(crate) fn reset(&mut self) {
+    pub(crate) fn reset(&mut self, index: u32, warps: usize) {
+        self.index = index;
+        self.clock.start(warps);
+        self.shadow.forget_asides();
+        self.order.clear();
         self.shared.reset();
         self.barriers = Barriers::default();
         self.steps = 0;
@@ -66,6 +87,22 @@ impl<'a> Machine<'a> {
 
     /// Runs a warp for at most `budget` instructions.
     pub(crate) fn run(&mut self, w: &mut Warp, budget: u32) -> Outcome<Pause> {
+        #[cfg(target_arch = "x86_64")]
+        if forms::has_vectors() {
+            // SAFETY: this CPU has the features that the function is built for.
+            return unsafe { self.run_with_vectors(w, budget) };
+        }
+        self.run_loop(w, budget)
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2,fma,f16c,bmi1,bmi2,lzcnt,popcnt")]
+    fn run_with_vectors(&mut self, w: &mut Warp, budget: u32) -> Outcome<Pause> {
+        self.run_loop(w, budget)
+    }
+
+    #[inline(always)]
+    fn run_loop(&mut self, w: &mut Warp, budget: u32) -> Outcome<Pause> {
         let code = self.launch.code;
         for done in 0..budget {
             if w.pc >= w.rejoin || w.active == 0 {
@@ -120,11 +157,14 @@ impl<'a> Machine<'a> {
     }
 
     /// Instructions other than arithmetic, branches, loads and stores.
+    #[inline(never)]
     fn rare(&mut self, w: &mut Warp, op: &Op, mask: u32) -> Outcome<Option<Pause>> {
         let first = mask.trailing_zeros() as usize;
         match op {
             Op::Atomic(atomic) => self.atomic(w, atomic, mask)?,
-            Op::BranchTable { index, targets } => return branch_table(w, mask, *index, targets).map(|()| None),
+            Op::BranchTable { index, targets } => {
+                return branch_table(w, mask, *index, targets).map(|()| None);
+            }
             Op::Call { target, link } => {
                 put(&mut w.regs.narrow[*link as usize], [w.pc + 1; 32], mask);
                 branch(w, mask, *target);
@@ -149,7 +189,12 @@ impl<'a> Machine<'a> {
             Op::Barrier(barrier) => return self.barrier(w, barrier, mask),
             Op::Warp(operation) => return self.warp_operation(w, operation, mask).map(|()| None),
             Op::ActiveMask(dst) => put(&mut w.regs.narrow[*dst as usize], [mask; 32], mask),
-            Op::Fence(_) | Op::Nothing => {}
+            Op::Fence(wide) => {
+                if self.checks().race {
+                    self.clock.fence(w.index, self.index, *wide);
+                }
+            }
+            Op::Nothing => {}
             Op::CopyAsync(copy) => self.copy_async(w, copy, mask)?,
             Op::CommitGroup => w.copies.commit(mask),
             Op::WaitGroup(most) => self.wait_group(w, *most, mask)?,
@@ -159,7 +204,13 @@ impl<'a> Machine<'a> {
                 }
             }
             Op::ReadClock { clock, dst } => self.read_clock(w, *clock, *dst, mask),
-            Op::Trap => return Err(Fault::new(FaultKind::Trap, first, "the kernel executed a trap or a failed assertion".into())),
+            Op::Trap => {
+                return Err(Fault::new(
+                    FaultKind::Trap,
+                    first,
+                    "the kernel executed a trap or a failed assertion".into(),
+                ));
+            }
             Op::Arithmetic(..) | Op::Branch(_) | Op::Load(_) | Op::Store(_) => {}
         }
         w.pc += 1;
@@ -172,7 +223,9 @@ impl<'a> Machine<'a> {
         match clock {
             Clock::Wide | Clock::Timer => put(&mut w.regs.wide[dst as usize], [now; 32], mask),
             Clock::Low | Clock::TimerLow => put(&mut w.regs.narrow[dst as usize], [now as u32; 32], mask),
-            Clock::High | Clock::TimerHigh => put(&mut w.regs.narrow[dst as usize], [(now >> 32) as u32; 32], mask),
+            Clock::High | Clock::TimerHigh => {
+                put(&mut w.regs.narrow[dst as usize], [(now >> 32) as u32; 32], mask)
+            }
         }
     }
 

@@ -2,7 +2,8 @@
 use super::access::{Addresses, addresses};
 use super::fault::Outcome;
 use super::machine::Machine;
-use super::op::{Address, Multiply, MultiplyType, Space, WarpKind, window};
+use super::op::{Address, Multiply, MultiplyType, Space, Strength, WarpKind, window};
+use super::race::Use;
 use super::scalar::half::Half;
 use super::scalar::matrix::{
     Matrix8, MmaInput, MmaShape, load_matrix8, mma_f16, mma_f32, row_lane, store_matrix8,
@@ -19,9 +20,7 @@ impl Machine<'_> {
             WarpKind::LoadMatrix { number, transposed, space, address, data } => {
                 let rows = self.rows(w, *number, *space, address)?;
                 let named = lanes_of(*number);
-                if self.checks().init {
-                    self.check_shared_ready(named, &rows, ROW)?;
-                }
+                self.check_rows(w, Use::read(ROW, Strength::Weak), named, &rows)?;
                 for (matrix, slot) in data.iter().take(usize::from(*number)).enumerate() {
                     let elements: Matrix8 = std::array::from_fn(|row| {
                         let at = rows[row_lane(matrix, row)] as u32;
@@ -32,6 +31,7 @@ impl Machine<'_> {
             }
             WarpKind::StoreMatrix { number, transposed, space, address, data } => {
                 let rows = self.rows(w, *number, *space, address)?;
+                self.check_rows(w, Use::write(ROW, Strength::Weak), lanes_of(*number), &rows)?;
                 for (matrix, slot) in data.iter().take(usize::from(*number)).enumerate() {
                     let elements = store_matrix8(&w.regs.narrow[*slot as usize], *transposed);
                     for (row, elements) in elements.iter().enumerate() {
@@ -46,6 +46,11 @@ impl Machine<'_> {
             _ => {}
         }
         Ok(())
+    }
+
+    /// The lane that names a row stands for those that read or write it.
+    fn check_rows(&mut self, w: &Warp, used: Use, named: u32, rows: &Addresses) -> Outcome<()> {
+        self.check_shared(w, used, named, rows, |_| false)
     }
 
     /// Where the rows lie that the first 8, 16 or 32 lanes name.

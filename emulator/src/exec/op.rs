@@ -194,13 +194,50 @@ pub(crate) struct WarpOp {
 pub(crate) enum WarpKind {
     /// `bar.warp.sync`.
     Sync,
-    Shuffle { mode: ShuffleMode, dst: u32, found: u32, a: u32, b: u32, c: u32 },
-    Vote { mode: VoteMode, dst: u32, predicate: u32, negated: bool },
-    Match { all: bool, class: Class, dst: u32, found: u32, a: u32 },
-    Redux { kind: ReduxKind, dst: u32, a: u32 },
-    Elect { leader: u32, elected: u32 },
-    LoadMatrix { number: u8, transposed: bool, space: Space, address: Address, data: [u32; 4] },
-    StoreMatrix { number: u8, transposed: bool, space: Space, address: Address, data: [u32; 4] },
+    Shuffle {
+        mode: ShuffleMode,
+        dst: u32,
+        found: u32,
+        a: u32,
+        b: u32,
+        c: u32,
+    },
+    Vote {
+        mode: VoteMode,
+        dst: u32,
+        predicate: u32,
+        negated: bool,
+    },
+    Match {
+        all: bool,
+        class: Class,
+        dst: u32,
+        found: u32,
+        a: u32,
+    },
+    Redux {
+        kind: ReduxKind,
+        dst: u32,
+        a: u32,
+    },
+    Elect {
+        leader: u32,
+        elected: u32,
+    },
+    LoadMatrix {
+        number: u8,
+        transposed: bool,
+        space: Space,
+        address: Address,
+        data: [u32; 4],
+    },
+    StoreMatrix {
+        number: u8,
+        transposed: bool,
+        space: Space,
+        address: Address,
+        data: [u32; 4],
+    },
     Multiply(Multiply),
 }
 
@@ -255,9 +292,15 @@ pub(crate) enum Op {
     Store(Access),
     Atomic(Box<Atomic>),
     Branch(u32),
-    BranchTable { index: u32, targets: Box<[u32]> },
+    BranchTable {
+        index: u32,
+        targets: Box<[u32]>,
+    },
     /// Jumps to a function and keeps the return address in a narrow register.
-    Call { target: u32, link: u32 },
+    Call {
+        target: u32,
+        link: u32,
+    },
     /// Jumps to the address kept at the call.
     Return(u32),
     Exit,
@@ -271,8 +314,15 @@ pub(crate) enum Op {
     /// Waits until at most that many groups are pending.
     WaitGroup(u32),
     /// Copies bytes within local memory: arguments of calls.
-    CopyLocal { dst: u32, src: u32, bytes: u32 },
-    ReadClock { clock: Clock, dst: u32 },
+    CopyLocal {
+        dst: u32,
+        src: u32,
+        bytes: u32,
+    },
+    ReadClock {
+        clock: Clock,
+        dst: u32,
+    },
     Trap,
     /// Hints and fences that change nothing here.
     Nothing,

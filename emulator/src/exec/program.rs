@@ -64,11 +64,15 @@ impl Program {
     /// [`LoadError`] for text that is no PTX, for any directive, opcode or form that is not executed, for a module
     /// that needs a newer device than `settings` has, and when the variables do not fit.
     pub fn load(text: &str, settings: &Settings, memory: &DeviceMemory) -> Result<Program, LoadError> {
-        let module = ptx::parse(text)
-            .map_err(|error| LoadError { line: error.line, text: error.text.clone(), message: error.message.clone() })?;
+        let module = ptx::parse(text).map_err(|error| LoadError {
+            line: error.line,
+            text: error.text.clone(),
+            message: error.message.clone(),
+        })?;
         let (major, minor) = settings.compute_capability;
         if module.target.sm > major * 10 + minor {
-            let message = format!("the module needs sm_{}, the device is sm_{major}{minor}", module.target.sm);
+            let message =
+                format!("the module needs sm_{}, the device is sm_{major}{minor}", module.target.sm);
             return Err(LoadError { line: 0, text: ".target".into(), message });
         }
         let (resolved, globals) = resolve(&module, memory)?;
@@ -97,6 +101,14 @@ impl Program {
     /// Address and bytes of a `.global` or `.const` variable.
     pub fn global(&self, name: &str) -> Option<(u64, u64)> {
         self.globals.get(name).copied()
+    }
+
+    /// Frees the module's variables. Nothing of it may run any more.
+    pub fn unload(&self, memory: &DeviceMemory) {
+        for (address, _) in self.globals.values() {
+            // The program placed it and nobody else knows to free it; memory that is gone altogether is fine too.
+            let _ = memory.free(*address);
+        }
     }
 }
 

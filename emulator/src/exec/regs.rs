@@ -95,16 +95,4 @@ pub(crate) fn put_pred(dst: &mut u32, result: u32, mask: u32) {
     *dst = (*dst & !mask) | (result & mask);
 }
 
-/// The lanes of a mask, lowest first.
-#[inline(always)]
-pub(crate) fn lanes(mask: u32) -> impl Iterator<Item = usize> {
-    let mut rest = mask;
-    std::iter::from_fn(move || {
-        if rest == 0 {
-            return None;
-        }
-        let lane = rest.trailing_zeros() as usize;
-        rest &= rest - 1;
-        Some(lane)
-    })
-}
+pub(crate) use crate::memory::set_bits as lanes;

@@ -53,7 +53,8 @@ pub(crate) fn matching(regs: &mut Regs, all: bool, class: Class, slots: [u32; 3]
     let [dst, found, a] = slots.map(|slot| slot as usize);
     let values: [u64; LANES] =
         if class == Class::Wide { regs.wide[a] } else { regs.narrow[a].map(u64::from) };
-    let equal = |lane: usize| lanes(mask).filter(|l| values[*l] == values[lane]).fold(0u32, |m, l| m | 1 << l);
+    let equal =
+        |lane: usize| lanes(mask).filter(|l| values[*l] == values[lane]).fold(0u32, |m, l| m | 1 << l);
     let groups: [u32; LANES] = std::array::from_fn(equal);
     if !all {
         put(&mut regs.narrow[dst], groups, mask);

@@ -116,7 +116,11 @@ impl Warp {
         if let Some(lane) = lanes(runnable).nth((choice % count) as usize) {
             self.join(runnable, self.pcs[lane]);
             // Others may stand lower: they are picked up again at the end of this slice.
-            self.rejoin = lanes(runnable & !self.active).map(|l| self.pcs[l]).filter(|pc| *pc > self.pc).min().unwrap_or(FAR);
+            self.rejoin = lanes(runnable & !self.active)
+                .map(|l| self.pcs[l])
+                .filter(|pc| *pc > self.pc)
+                .min()
+                .unwrap_or(FAR);
         }
     }
 

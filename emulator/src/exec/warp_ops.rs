@@ -49,11 +49,13 @@ impl Machine<'_> {
     /// Executes the operation at `at` for the lanes there whose masks are complete, and lets them go on. `forced` takes
     /// masks as complete that are not.
     fn release(&mut self, w: &mut Warp, op: &WarpOp, at: u32, forced: bool) -> Outcome<()> {
-        let mut rest = lanes(w.waiting).filter(|lane| w.pcs[*lane] == at).fold(0u32, |mask, lane| mask | 1 << lane);
+        let mut rest =
+            lanes(w.waiting).filter(|lane| w.pcs[*lane] == at).fold(0u32, |mask, lane| mask | 1 << lane);
         while rest != 0 {
             let members = &w.regs.narrow[op.members as usize];
             let wanted = members[rest.trailing_zeros() as usize & 31];
-            let same = lanes(rest).filter(|lane| members[*lane] == wanted).fold(0u32, |mask, lane| mask | 1 << lane);
+            let same =
+                lanes(rest).filter(|lane| members[*lane] == wanted).fold(0u32, |mask, lane| mask | 1 << lane);
             rest &= !same;
             if forced || wanted & w.live & !same == 0 {
                 self.execute(w, &op.kind, same, wanted)?;
@@ -90,10 +92,18 @@ impl Machine<'_> {
         if outsiders != 0 && self.checks().barrier {
             let lane = outsiders.trailing_zeros() as usize;
             let message = format!("lane {lane} executes this but the mask {members:#010x} does not name it");
-            return Err(Fault::new(FaultKind::ShuffleMask, lane, message).at(if w.active == mask { w.pc } else { w.pcs[lane] }));
+            return Err(Fault::new(FaultKind::ShuffleMask, lane, message).at(if w.active == mask {
+                w.pc
+            } else {
+                w.pcs[lane]
+            }));
         }
         match kind {
-            WarpKind::Sync => {}
+            WarpKind::Sync => {
+                if self.checks().race {
+                    self.clock.sync_lanes(w.index, mask, mask == w.live);
+                }
+            }
             WarpKind::Shuffle { mode, dst, found, a, b, c } => {
                 let unread = shuffle::shuffle(&mut w.regs, *mode, [*dst, *found, *a, *b, *c], mask);
                 if unread != 0 && self.checks().barrier {
@@ -117,7 +127,11 @@ impl Machine<'_> {
             WarpKind::LoadMatrix { .. } | WarpKind::StoreMatrix { .. } | WarpKind::Multiply(_) => {
                 if mask != u32::MAX {
                     let message = format!("all 32 lanes must execute this, only {mask:#010x} do");
-                    return Err(Fault::new(FaultKind::ShuffleMask, mask.trailing_zeros() as usize & 31, message));
+                    return Err(Fault::new(
+                        FaultKind::ShuffleMask,
+                        mask.trailing_zeros() as usize & 31,
+                        message,
+                    ));
                 }
                 self.matrix(w, kind)?;
             }

@@ -1,6 +1,7 @@
 //! One allocation: its bytes and its shadows.
 use super::POISON;
 use super::bitmap::InitMap;
+use super::race::Pages;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -19,6 +20,7 @@ pub(crate) struct Allocation {
     pub(crate) name: Option<String>,
     words: Box<[AtomicU32]>,
     pub(crate) init: InitMap,
+    pub(crate) pages: Pages,
 }
 
 impl Allocation {
@@ -30,6 +32,7 @@ impl Allocation {
             name,
             words: (0..words).map(|_| AtomicU32::new(POISON)).collect(),
             init: InitMap::new(bytes),
+            pages: Pages::new(bytes),
         }
     }
 

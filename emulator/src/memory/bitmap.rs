@@ -1,16 +1,26 @@
 //! Which bytes of a memory were written: one bit per byte.
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 
 /// One bit per byte, set once the byte is written. Shared by host threads; bits are only ever set, so relaxed
 /// atomics are enough.
 pub(crate) struct InitMap {
+    bytes: u64,
     words: Box<[AtomicU32]>,
+    /// Set once all bytes were written in one go, as by a copy from the host: then the bits need no look.
+    whole: AtomicBool,
 }
 
 impl InitMap {
     pub(crate) fn new(bytes: u64) -> Self {
         let words = (bytes as usize).div_ceil(32);
-        InitMap { words: (0..words).map(|_| AtomicU32::new(0)).collect() }
+        let words = (0..words).map(|_| AtomicU32::new(0)).collect();
+        InitMap { bytes, words, whole: AtomicBool::new(false) }
+    }
+
+    /// Whether every byte is known to be written.
+    #[inline(always)]
+    pub(crate) fn whole(&self) -> bool {
+        self.whole.load(Relaxed)
     }
 
     /// Whether all of the `len <= 32` bytes from `at` were written. `at` is a multiple of `len` or the range stays
@@ -37,6 +47,9 @@ impl InitMap {
         for (start, part) in groups(at, len) {
             self.set(start, part);
         }
+        if at == 0 && len == self.bytes {
+            self.whole.store(true, Relaxed);
+        }
     }
 
     /// The marks of a range, byte by byte.
@@ -48,6 +61,9 @@ impl InitMap {
     pub(crate) fn clear_unwritten(&self, at: u64, written: &[bool]) {
         for (k, written) in written.iter().enumerate() {
             let byte = at + k as u64;
+            if !written {
+                self.whole.store(false, Relaxed);
+            }
             if !written && let Some(word) = self.words.get((byte >> 5) as usize) {
                 word.fetch_and(!(1 << (byte & 31)), Relaxed);
             }

@@ -39,7 +39,9 @@ impl LocalMemory {
     #[inline(always)]
     pub(crate) fn store(&mut self, lane: usize, at: u32, len: u32, value: u32) {
         let index = (at >> 2) as usize;
-        let (Some(word), Some(written)) = (self.words.get_mut(index), self.written.get_mut(index)) else { return };
+        let (Some(word), Some(written)) = (self.words.get_mut(index), self.written.get_mut(index)) else {
+            return;
+        };
         let shift = (at & 3) * 8;
         let keep = if len >= 4 { u32::MAX } else { (1 << (8 * len)) - 1 };
         word[lane] = (word[lane] & !(keep << shift)) | ((value & keep) << shift);

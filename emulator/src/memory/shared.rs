@@ -37,6 +37,11 @@ impl SharedMemory {
         self.bytes
     }
 
+    /// All of it, by words.
+    pub(crate) fn words(&self) -> &[u32] {
+        &self.words
+    }
+
     /// The `len` (1, 2 or 4) bytes at `at`, a multiple of `len`.
     #[inline(always)]
     pub(crate) fn load(&self, at: u32, len: u32) -> u32 {
@@ -52,7 +57,9 @@ impl SharedMemory {
     #[inline(always)]
     pub(crate) fn store(&mut self, at: u32, len: u32, value: u32) {
         let index = (at >> 2) as usize;
-        let (Some(word), Some(state)) = (self.words.get_mut(index), self.state.get_mut(index)) else { return };
+        let (Some(word), Some(state)) = (self.words.get_mut(index), self.state.get_mut(index)) else {
+            return;
+        };
         if len == 4 {
             *word = value;
             *state |= WRITTEN;
@@ -67,6 +74,16 @@ impl SharedMemory {
     /// What is wrong with reading the `len <= 16` bytes at `at`, if anything.
     #[inline(always)]
     pub(crate) fn unready(&self, at: u32, len: u32) -> Option<Unready> {
+        let first = (at >> 2) as usize;
+        let words = self.state.get(first..first + (len as usize).div_ceil(4)).unwrap_or_default();
+        if words.iter().fold(0, |other, state| other | state ^ WRITTEN) == 0 {
+            None
+        } else {
+            self.unready_bytes(at, len)
+        }
+    }
+
+    fn unready_bytes(&self, at: u32, len: u32) -> Option<Unready> {
         let mut next = at;
         let end = at + len;
         while next < end {
@@ -85,7 +102,14 @@ impl SharedMemory {
     }
 
     /// Whether an asynchronous copy will still write one of these bytes.
+    #[inline(always)]
     pub(crate) fn pending(&self, at: u32, len: u32) -> bool {
+        let first = (at >> 2) as usize;
+        let words = self.state.get(first..first + (len as usize).div_ceil(4)).unwrap_or_default();
+        words.iter().fold(0, |all, state| all | state & PENDING) != 0 && self.pending_bytes(at, len)
+    }
+
+    fn pending_bytes(&self, at: u32, len: u32) -> bool {
         (at..at + len).any(|byte| {
             self.state.get((byte >> 2) as usize).is_some_and(|state| state & (nibble(byte, 1) << 4) != 0)
         })

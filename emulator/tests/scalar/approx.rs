@@ -86,7 +86,12 @@ fn reciprocals_and_roots() {
     assert_eq!([0.0, -0.0].map(|x| approx::rsqrt(x, false)), [f32::INFINITY, f32::NEG_INFINITY]);
     assert_eq!([-1.0, f32::NAN].map(|x| approx::rsqrt(x, false).to_bits()), [NAN_F32; 2]);
     assert_eq!(approx::rsqrt(1e-40, true), f32::INFINITY);
-    assert_eq!(approx::rsqrt_f64(4.0), 0.5);
+    assert_eq!(approx::rsqrt_f64(4.0, false), 0.5);
+    assert_eq!(approx::rsqrt_f64(1e-310, true), f64::INFINITY);
+    assert_eq!(
+        [approx::rcp_f64(4.0), approx::rcp_f64(-1e-310), approx::rcp_f64(1.7e308)],
+        [0.25, f64::NEG_INFINITY, 0.0]
+    );
     assert_eq!(approx::sqrt(-0.0, false).to_bits(), 1 << 31);
     assert_eq!(approx::sqrt(-1.0, false).to_bits(), NAN_F32);
 }

@@ -1,4 +1,5 @@
-use crate::oracle::{EDGES_F32, EDGES_F64, ROUNDINGS, Random, round};
+use crate::ROUNDINGS;
+use crate::oracle::{EDGES_F32, EDGES_F64, Random, round};
 use ptx_emulator::exec::scalar::convert::{Conversion, f32_to_s32, f32_to_u32, pack_f32, round_f32};
 use ptx_emulator::exec::scalar::half::Half as Kind;
 use ptx_emulator::exec::scalar::{NAN_F32, NAN_HALF, Rounding};

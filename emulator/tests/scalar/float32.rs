@@ -1,4 +1,5 @@
-use crate::oracle::{self, EDGES_F32, ROUNDINGS, Random};
+use crate::ROUNDINGS;
+use crate::oracle::{self, EDGES_F32, Random};
 use ptx_emulator::exec::scalar::float32::{self, flush, saturate};
 use ptx_emulator::exec::scalar::minmax::{Extreme, MinMaxMode, extreme_f32, extreme_f64};
 use ptx_emulator::exec::scalar::{FloatMode, NAN_F32, Rounding};

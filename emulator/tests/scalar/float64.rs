@@ -1,4 +1,5 @@
-use crate::oracle::{self, EDGES_F64, ROUNDINGS, Random};
+use crate::ROUNDINGS;
+use crate::oracle::{self, EDGES_F64, Random};
 use ptx_emulator::exec::scalar::Rounding;
 use ptx_emulator::exec::scalar::float64;
 use rustc_apfloat::ieee::{Double, Quad};

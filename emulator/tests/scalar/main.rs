@@ -11,3 +11,7 @@ mod half_precision;
 mod integer;
 mod matrix;
 mod oracle;
+
+use ptx_emulator::exec::scalar::Rounding;
+
+const ROUNDINGS: [Rounding; 4] = [Rounding::Nearest, Rounding::Zero, Rounding::Down, Rounding::Up];

@@ -3,8 +3,6 @@
 use ptx_emulator::exec::scalar::Rounding;
 use rustc_apfloat::{Float, Round};
 
-pub(crate) const ROUNDINGS: [Rounding; 4] = [Rounding::Nearest, Rounding::Zero, Rounding::Down, Rounding::Up];
-
 pub(crate) fn round(rounding: Rounding) -> Round {
     match rounding {
         Rounding::Nearest => Round::NearestTiesToEven,

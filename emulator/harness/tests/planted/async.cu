@@ -45,6 +45,8 @@ PAIR(copy_waits_too_little) {
 PAIR(copy_of_other_thread) {
     __shared__ alignas(16) float tile[256];
     int i = threadIdx.x;
+    for (int k = 0; k < 4; k++) tile[4 * i + k] = 0;
+    __syncthreads();
     copy16(&tile[4 * i], &in[4 * i]);
     commit();
     wait<0>();

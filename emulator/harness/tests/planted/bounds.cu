@@ -57,3 +57,12 @@ PAIR(wrong_address_space) {
     else asm volatile("ld.global.f32 %0, [%1];" : "=f"(value) : "l"(&tile[i]) : "memory");
     out[i] = value;
 }
+
+// The reverse: an address of global memory used by an instruction for shared memory.
+PAIR(global_as_shared) {
+    int i = threadIdx.x;
+    float value;
+    if (mended) asm volatile("ld.f32 %0, [%1];" : "=f"(value) : "l"(&in[i]) : "memory");
+    else asm volatile("ld.shared.f32 %0, [%1];" : "=f"(value) : "l"(&in[i]) : "memory");
+    out[i] = value;
+}

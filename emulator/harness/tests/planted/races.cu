@@ -5,6 +5,8 @@
 PAIR(missing_barrier) {
     __shared__ float tile[64];
     int i = threadIdx.x;
+    tile[i] = 0;
+    __syncthreads();
     tile[i] = in[i];
     if (mended) __syncthreads();
     out[i] = tile[(i + 32) % 64];
@@ -35,7 +37,7 @@ PAIR(shared_write_write) {
 
 // Lanes of one warp exchange through shared memory as if they still ran in lockstep.
 PAIR(missing_syncwarp) {
-    __shared__ volatile float tile[32];
+    __shared__ float tile[32];
     int i = threadIdx.x;
     tile[i] = in[i];
     if (mended) __syncwarp();
@@ -62,5 +64,5 @@ PAIR(reads_other_block) {
 PAIR(atomic_and_plain) {
     if (threadIdx.x == 0) atomicAdd(out, in[0]);
     if (mended) __syncthreads();
-    if (threadIdx.x == 32) *(volatile float *)out = in[1];
+    if (threadIdx.x == 32) *out = in[1];
 }

@@ -35,25 +35,20 @@ PAIR(different_barriers) {
     out[i] = tile[63 - i];
 }
 
-// The mask names all lanes, but half of them are elsewhere for good.
+// The mask names all lanes, but half of them have gone on to wait elsewhere.
 PAIR(shuffle_mask) {
     int i = threadIdx.x;
     float value = in[i];
-    if (i >= 16) {
-        out[i] = value;
-        return;
-    }
-    value += mended ? __shfl_xor_sync(0x0000FFFF, value, 1) : __shfl_xor_sync(0xFFFFFFFF, value, 1);
+    if (i < 16) value += mended ? __shfl_xor_sync(0x0000FFFF, value, 1) : __shfl_xor_sync(0xFFFFFFFF, value, 1);
+    __syncwarp();
     out[i] = value;
 }
 
 PAIR(vote_mask) {
     int i = threadIdx.x;
-    if (i % 2) {
-        out[i] = 0;
-        return;
-    }
-    unsigned votes = mended ? __ballot_sync(0x55555555, in[i] > 0) : __ballot_sync(0xFFFFFFFF, in[i] > 0);
+    unsigned votes = 0;
+    if (i % 2) votes = mended ? __ballot_sync(0xAAAAAAAA, in[i] > 0) : __ballot_sync(0xFFFFFFFF, in[i] > 0);
+    __syncwarp();
     out[i] = __popc(votes);
 }
 

@@ -30,6 +30,7 @@ pub(crate) fn fresh_with(settings: &[(&str, &str)]) -> Fresh {
         ("checks", "all"),
         ("memory", "1g"),
         ("driver", "13.0"),
+        ("streams", "lazy"),
         ("quiet", "1"),
         ("instruction_limit", "2000000"),
     ];

@@ -1,8 +1,10 @@
 //! Logic, shifts, bit fields, moves and selections.
-use super::macros::{form, lanewise};
 use super::Form;
+use super::macros::{form, lanewise, rarely};
 use crate::exec::op::window;
 use crate::exec::regs::{LANES, Value, put, put_pred};
+use crate::exec::scalar::bits::{self, Funnel, Permute};
+use crate::exec::scalar::integer::Integer;
 
 macro_rules! logic {
     ($T:ident, $t:ident, $n:literal) => {
@@ -12,19 +14,15 @@ macro_rules! logic {
             lanewise!(concat!("xor.", $n), $T:$t, [$T:$t, $T:$t], |a, b| a ^ b),
             lanewise!(concat!("not.", $n), $T:$t, [$T:$t], |a| !a),
             lanewise!(concat!("cnot.", $n), $T:$t, [$T:$t], |a| $t::from(a == 0)),
-            // A shift by the width or more gives 0.
-            lanewise!(concat!("shl.", $n), $T:$t, [$T:$t, U32:u32], |a, b| if b < $t::BITS { a << b } else { 0 }),
-            lanewise!(concat!("shr.", $n), $T:$t, [$T:$t, U32:u32], |a, b| if b < $t::BITS { a >> b } else { 0 }),
+            lanewise!(concat!("shl.", $n), $T:$t, [$T:$t, U32:u32], Integer::shl),
+            lanewise!(concat!("shr.", $n), $T:$t, [$T:$t, U32:u32], Integer::shr),
         ]
     };
 }
 
 macro_rules! shift_right {
     ($T:ident, $t:ident, $n:literal) => {
-        // An arithmetic shift by the width or more fills with the sign.
-        lanewise!(concat!("shr.", $n), $T:$t, [$T:$t, U32:u32], |a, b| {
-            if b < $t::BITS { a >> b } else if a < <$t>::default() { !0 } else { 0 }
-        })
+        lanewise!(concat!("shr.", $n), $T:$t, [$T:$t, U32:u32], Integer::shr)
     };
 }
 
@@ -41,8 +39,8 @@ macro_rules! moves {
                 }
                 put(<$t>::get_mut(r, o.dst), out, m);
             }),
-            lanewise!(concat!("slct.", $n, ".s32"), $T:$t, [$T:$t, $T:$t, S32:i32], |a, b, c| if c >= 0 { a } else { b }),
-            lanewise!(concat!("slct.", $n, ".f32"), $T:$t, [$T:$t, $T:$t, F32:f32], |a, b, c| if c >= 0.0 { a } else { b }),
+            rarely!(concat!("slct.", $n, ".s32"), $T:$t, [$T:$t, $T:$t, S32:i32], |a, b, c| if c >= 0 { a } else { b }),
+            rarely!(concat!("slct.", $n, ".f32"), $T:$t, [$T:$t, $T:$t, F32:f32], |a, b, c| if c >= 0.0 { a } else { b }),
         )*]
     };
 }
@@ -50,44 +48,24 @@ macro_rules! moves {
 macro_rules! counts {
     ($T:ident, $t:ident, $n:literal) => {
         [
-            lanewise!(concat!("popc.", $n), U32:u32, [$T:$t], |a| a.count_ones()),
-            lanewise!(concat!("clz.", $n), U32:u32, [$T:$t], |a| a.leading_zeros()),
-            lanewise!(concat!("brev.", $n), $T:$t, [$T:$t], |a| a.reverse_bits()),
+            rarely!(concat!("popc.", $n), U32:u32, [$T:$t], |a| a.count_ones()),
+            rarely!(concat!("clz.", $n), U32:u32, [$T:$t], |a| a.leading_zeros()),
+            rarely!(concat!("brev.", $n), $T:$t, [$T:$t], |a| a.reverse_bits()),
             lanewise!(concat!("bfi.", $n), $T:$t, [$T:$t, $T:$t, U32:u32, U32:u32], |a, b, at, len| {
-                let (at, len) = (at & 0xff, len & 0xff);
-                if at >= $t::BITS || len == 0 {
-                    return b;
-                }
-                let field = if len >= $t::BITS { !0 } else { (1 << len) - 1 } << at;
-                (a << at) & field | b & !field
+                bits::bfi(u64::from(a), u64::from(b), at, len, $t::BITS) as $t
             }),
         ]
     };
 }
 
 macro_rules! extract {
-    ($T:ident, $t:ident, $u:ident, $signed:literal, $n:literal) => {
+    ($T:ident, $t:ident, $n:literal) => {
         [
-            lanewise!(concat!("bfe.", $n), $T:$t, [$T:$t, U32:u32, U32:u32], |a, at, len| {
-                let (at, len) = (at & 0xff, len & 0xff);
-                if len == 0 {
-                    return 0;
-                }
-                // Bits beyond the top read as the sign, or 0 if unsigned.
-                let shifted = if at < $t::BITS { a >> at } else if $signed && a >> ($t::BITS - 1) != 0 { !0 } else { 0 };
-                if len >= $t::BITS {
-                    return shifted;
-                }
-                let up = $t::BITS - len;
-                (shifted << up) >> up
-            }),
-            lanewise!(concat!("bfind.", $n), U32:u32, [$T:$t], |a| {
-                let bits = if $signed && a >> ($t::BITS - 1) != 0 { !a as $u } else { a as $u };
-                if bits == 0 { u32::MAX } else { $u::BITS - 1 - bits.leading_zeros() }
-            }),
-            lanewise!(concat!("bfind.shiftamt.", $n), U32:u32, [$T:$t], |a| {
-                let bits = if $signed && a >> ($t::BITS - 1) != 0 { !a as $u } else { a as $u };
-                if bits == 0 { u32::MAX } else { bits.leading_zeros() }
+            rarely!(concat!("bfe.", $n), $T:$t, [$T:$t, U32:u32, U32:u32], Integer::bfe),
+            rarely!(concat!("bfind.", $n), U32:u32, [$T:$t], Integer::bfind),
+            rarely!(concat!("bfind.shiftamt.", $n), U32:u32, [$T:$t], |a| match a.bfind() {
+                u32::MAX => u32::MAX,
+                place => $t::BITS - 1 - place,
             }),
         ]
     };
@@ -102,45 +80,16 @@ macro_rules! predicate {
     };
 }
 
-/// Byte `selector` of the eight bytes of `pair`; its bit 3 asks for the sign spread over the byte.
-#[inline(always)]
-fn pick(pair: u64, selector: u32) -> u32 {
-    let byte = (pair >> ((selector & 7) * 8)) as u32 & 0xff;
-    if selector & 8 != 0 { (byte >> 7) * 0xff } else { byte }
-}
-
-/// `prmt`: four bytes of `b:a` chosen by four selectors.
-#[inline(always)]
-fn permute(a: u32, b: u32, selectors: [u32; 4]) -> u32 {
-    let pair = u64::from(b) << 32 | u64::from(a);
-    let mut out = 0;
-    for (k, selector) in selectors.into_iter().enumerate() {
-        out |= pick(pair, selector) << (8 * k);
-    }
-    out
-}
-
 macro_rules! permutation {
-    ($n:literal, |$c:ident| $selectors:expr) => {
-        lanewise!($n, B32:u32, [B32:u32, B32:u32, B32:u32], |a, b, c| {
-            let $c = c & 3;
-            permute(a, b, $selectors)
-        })
+    ($n:literal, $M:ident) => {
+        rarely!($n, B32:u32, [B32:u32, B32:u32, B32:u32], |a, b, c| bits::prmt(a, b, c, Permute::$M))
     };
 }
 
-/// Any function of three bits, by its truth table, on all bits at once.
-#[inline(always)]
-fn lop3(a: u32, b: u32, c: u32, table: u32) -> u32 {
-    let mut out = 0;
-    for k in 0..8 {
-        let row = 0u32.wrapping_sub(table >> k & 1);
-        let x = if k & 4 != 0 { a } else { !a };
-        let y = if k & 2 != 0 { b } else { !b };
-        let z = if k & 1 != 0 { c } else { !c };
-        out |= row & x & y & z;
-    }
-    out
+macro_rules! funnel {
+    ($n:literal, $f:path, $M:ident) => {
+        rarely!($n, B32:u32, [B32:u32, B32:u32, U32:u32], |a, b, c| $f(a, b, c, Funnel::$M))
+    };
 }
 
 pub(super) static FORMS: &[&[Form]] = &[
@@ -161,54 +110,41 @@ pub(super) static FORMS: &[&[Form]] = &[
     ),
     &counts!(B32, u32, "b32"),
     &counts!(B64, u64, "b64"),
-    &extract!(U32, u32, u32, false, "u32"),
-    &extract!(S32, i32, u32, true, "s32"),
-    &extract!(U64, u64, u64, false, "u64"),
-    &extract!(S64, i64, u64, true, "s64"),
+    &extract!(U32, u32, "u32"),
+    &extract!(S32, i32, "s32"),
+    &extract!(U64, u64, "u64"),
+    &extract!(S64, i64, "s64"),
     &[
         predicate!("and.pred", [Pred, Pred], |a, b| a & b),
         predicate!("or.pred", [Pred, Pred], |a, b| a | b),
         predicate!("xor.pred", [Pred, Pred], |a, b| a ^ b),
         predicate!("not.pred", [Pred], |a, _b| !a),
         predicate!("mov.pred", [Pred], |a, _b| a),
-        lanewise!("shf.l.wrap.b32", B32:u32, [B32:u32, B32:u32, U32:u32], |a, b, c| {
-            ((u64::from(b) << 32 | u64::from(a)) << (c & 31) >> 32) as u32
-        }),
-        lanewise!("shf.r.wrap.b32", B32:u32, [B32:u32, B32:u32, U32:u32], |a, b, c| {
-            ((u64::from(b) << 32 | u64::from(a)) >> (c & 31)) as u32
-        }),
-        lanewise!("shf.l.clamp.b32", B32:u32, [B32:u32, B32:u32, U32:u32], |a, b, c| {
-            ((u64::from(b) << 32 | u64::from(a)) << c.min(32) >> 32) as u32
-        }),
-        lanewise!("shf.r.clamp.b32", B32:u32, [B32:u32, B32:u32, U32:u32], |a, b, c| {
-            ((u64::from(b) << 32 | u64::from(a)) >> c.min(32)) as u32
-        }),
-        lanewise!("prmt.b32", B32:u32, [B32:u32, B32:u32, B32:u32], |a, b, c| {
-            permute(a, b, [c & 15, c >> 4 & 15, c >> 8 & 15, c >> 12 & 15])
-        }),
-        permutation!("prmt.b32.f4e", |c| [c, c + 1, c + 2, c + 3]),
-        permutation!("prmt.b32.b4e", |c| [c, c.wrapping_sub(1) & 7, c.wrapping_sub(2) & 7, c.wrapping_sub(3) & 7]),
-        permutation!("prmt.b32.rc8", |c| [c; 4]),
-        permutation!("prmt.b32.ecl", |c| [c, c.max(1), c.max(2), 3]),
-        permutation!("prmt.b32.ecr", |c| [0, c.min(1), c.min(2), c]),
-        permutation!("prmt.b32.rc16", |c| [(c & 1) * 2, (c & 1) * 2 + 1, (c & 1) * 2, (c & 1) * 2 + 1]),
+        funnel!("shf.l.wrap.b32", bits::shf_left, Wrap),
+        funnel!("shf.r.wrap.b32", bits::shf_right, Wrap),
+        funnel!("shf.l.clamp.b32", bits::shf_left, Clamp),
+        funnel!("shf.r.clamp.b32", bits::shf_right, Clamp),
+        permutation!("prmt.b32", Generic),
+        permutation!("prmt.b32.f4e", Forward4),
+        permutation!("prmt.b32.b4e", Backward4),
+        permutation!("prmt.b32.rc8", Replicate8),
+        permutation!("prmt.b32.ecl", EdgeClampLeft),
+        permutation!("prmt.b32.ecr", EdgeClampRight),
+        permutation!("prmt.b32.rc16", Replicate16),
         form!("lop3.b32", B32, [B32, B32, B32], |r, o, m| {
-            let table = o.extra;
-            super::macros::ternary::<u32, u32, u32, u32, _>(r, o, m, |a, b, c| lop3(a, b, c, table));
+            let table = o.extra as u8;
+            super::macros::ternary::<u32, u32, u32, u32, _>(r, o, m, |a, b, c| bits::lop3(a, b, c, table));
         }),
-        lanewise!("szext.wrap.u32", U32:u32, [U32:u32, U32:u32], |a, b| match b & 31 {
+        rarely!("szext.wrap.u32", U32:u32, [U32:u32, U32:u32], |a, b| match b & 31 {
             0 => 0,
             n => a << (32 - n) >> (32 - n),
         }),
-        lanewise!("szext.wrap.s32", S32:i32, [S32:i32, U32:u32], |a, b| match b & 31 {
+        rarely!("szext.wrap.s32", S32:i32, [S32:i32, U32:u32], |a, b| match b & 31 {
             0 => 0,
             n => a << (32 - n) >> (32 - n),
         }),
-        lanewise!("bmsk.wrap.b32", B32:u32, [U32:u32, U32:u32], |a, b| ((1u32 << (b & 31)) - 1) << (a & 31)),
-        lanewise!("bmsk.clamp.b32", B32:u32, [U32:u32, U32:u32], |a, b| {
-            if a >= 32 { return 0 }
-            (if b >= 32 { u32::MAX } else { (1 << b) - 1 }) << a
-        }),
+        rarely!("bmsk.wrap.b32", B32:u32, [U32:u32, U32:u32], |a, b| bits::bmsk(a, b, Funnel::Wrap)),
+        rarely!("bmsk.clamp.b32", B32:u32, [U32:u32, U32:u32], |a, b| bits::bmsk(a, b, Funnel::Clamp)),
     ],
     // A register built from halves and taken apart: `mov` with a vector operand.
     &[

@@ -1,98 +1,141 @@
-//! Arithmetic of f16 and bf16, one or two to a register.
+//! Half-precision arithmetic, one value or two to a register.
 use super::Form;
-use super::macros::lanewise;
-use crate::exec::scalar::half::{Half, HalfMode, abs, add, extreme, fma, mul, neg, packed, sub};
+use super::macros::rarely;
+use crate::exec::scalar::approx;
+use crate::exec::scalar::half::{self, Half, HalfMode};
 use crate::exec::scalar::minmax::{Extreme, MinMaxMode};
 
-/// One form for scalars and one for pairs, from a function of the kind and the operands.
-macro_rules! both {
-    ($k:ident, $S:ident, $P:ident, $name:expr, $s:literal, $p:literal, |$a:ident| $f:expr) => {
+const fn mode(ftz: bool, sat: bool, relu: bool) -> HalfMode {
+    HalfMode { ftz, sat, relu }
+}
+
+/// The form of one value and that of a pair.
+macro_rules! unary {
+    ($K:ident, $P:ident, $n:literal, $p:literal, $name:expr, $f:expr) => {
         [
-            lanewise!(concat!($name, ".", $s), $S:u16, [$S:u16], |$a| $f),
-            lanewise!(concat!($name, ".", $p), $P:u32, [$P:u32], |a| packed([a], |[$a]| $f)),
+            rarely!(concat!($name, ".", $n), $K:u16, [$K:u16], $f),
+            rarely!(concat!($name, ".", $p), $P:u32, [$P:u32], |a| half::packed([a], |[a]| apply1(a, $f))),
         ]
     };
-    ($k:ident, $S:ident, $P:ident, $name:expr, $s:literal, $p:literal, |$a:ident, $b:ident| $f:expr) => {
+}
+
+macro_rules! binary {
+    ($K:ident, $P:ident, $n:literal, $p:literal, $name:expr, $f:expr) => {
         [
-            lanewise!(concat!($name, ".", $s), $S:u16, [$S:u16, $S:u16], |$a, $b| $f),
-            lanewise!(concat!($name, ".", $p), $P:u32, [$P:u32, $P:u32], |a, b| packed([a, b], |[$a, $b]| $f)),
-        ]
-    };
-    ($k:ident, $S:ident, $P:ident, $name:expr, $s:literal, $p:literal, |$a:ident, $b:ident, $c:ident| $f:expr) => {
-        [
-            lanewise!(concat!($name, ".", $s), $S:u16, [$S:u16, $S:u16, $S:u16], |$a, $b, $c| $f),
-            lanewise!(concat!($name, ".", $p), $P:u32, [$P:u32, $P:u32, $P:u32], |a, b, c| {
-                packed([a, b, c], |[$a, $b, $c]| $f)
+            rarely!(concat!($name, ".", $n), $K:u16, [$K:u16, $K:u16], $f),
+            rarely!(concat!($name, ".", $p), $P:u32, [$P:u32, $P:u32], |a, b| {
+                half::packed([a, b], |[a, b]| apply2(a, b, $f))
             }),
         ]
     };
 }
 
-/// add, sub, mul and fma with one set of modifiers.
-macro_rules! arithmetic {
-    ($k:ident, $S:ident, $P:ident, $s:literal, $p:literal, $m:literal, $ftz:literal, $sat:literal) => {
+macro_rules! ternary {
+    ($K:ident, $P:ident, $n:literal, $p:literal, $name:expr, $f:expr) => {
         [
-            both!($k, $S, $P, concat!("add", $m), $s, $p, |a, b| add(Half::$k, a, b, HalfMode { ftz: $ftz, sat: $sat, relu: false })),
-            both!($k, $S, $P, concat!("sub", $m), $s, $p, |a, b| sub(Half::$k, a, b, HalfMode { ftz: $ftz, sat: $sat, relu: false })),
-            both!($k, $S, $P, concat!("mul", $m), $s, $p, |a, b| mul(Half::$k, a, b, HalfMode { ftz: $ftz, sat: $sat, relu: false })),
+            rarely!(concat!($name, ".", $n), $K:u16, [$K:u16, $K:u16, $K:u16], $f),
+            rarely!(concat!($name, ".", $p), $P:u32, [$P:u32, $P:u32, $P:u32], |a, b, c| {
+                half::packed([a, b, c], |[a, b, c]| apply3(a, b, c, $f))
+            }),
         ]
+    };
+}
+
+#[inline(always)]
+fn apply1(a: u16, f: impl Fn(u16) -> u16) -> u16 {
+    f(a)
+}
+
+#[inline(always)]
+fn apply2(a: u16, b: u16, f: impl Fn(u16, u16) -> u16) -> u16 {
+    f(a, b)
+}
+
+#[inline(always)]
+fn apply3(a: u16, b: u16, c: u16, f: impl Fn(u16, u16, u16) -> u16) -> u16 {
+    f(a, b, c)
+}
+
+/// Sums and products, with and without the rounding spelt out.
+macro_rules! sums {
+    ($K:ident, $P:ident, $n:literal, $p:literal, [$($mods:literal $ftz:literal $sat:literal),*]) => {
+        &[$(
+            binary!($K, $P, $n, $p, concat!("add", $mods), |a, b| half::add(Half::$K, a, b, mode($ftz, $sat, false))),
+            binary!($K, $P, $n, $p, concat!("sub", $mods), |a, b| half::sub(Half::$K, a, b, mode($ftz, $sat, false))),
+            binary!($K, $P, $n, $p, concat!("mul", $mods), |a, b| half::mul(Half::$K, a, b, mode($ftz, $sat, false))),
+        )*]
     };
 }
 
 macro_rules! fused {
-    ($k:ident, $S:ident, $P:ident, $s:literal, $p:literal, $m:literal, $ftz:literal, $sat:literal, $relu:literal) => {
-        both!($k, $S, $P, concat!("fma.rn", $m), $s, $p, |a, b, c| {
-            fma(Half::$k, a, b, c, HalfMode { ftz: $ftz, sat: $sat, relu: $relu })
-        })
+    ($K:ident, $P:ident, $n:literal, $p:literal, [$($mods:literal $ftz:literal $sat:literal $relu:literal),*]) => {
+        &[$(
+            ternary!($K, $P, $n, $p, concat!("fma.rn", $mods), |a, b, c| {
+                half::fma(Half::$K, a, b, c, mode($ftz, $sat, $relu))
+            }),
+        )*]
     };
 }
 
 macro_rules! extremes {
-    ($k:ident, $S:ident, $P:ident, $s:literal, $p:literal, $m:literal, $ftz:literal, $nan:literal, $xorsign:literal) => {
-        [
-            both!($k, $S, $P, concat!("min", $m), $s, $p, |a, b| {
-                extreme(Half::$k, Extreme::Min, a, b, MinMaxMode { ftz: $ftz, nan: $nan, xorsign: $xorsign })
+    ($K:ident, $P:ident, $n:literal, $p:literal, [$($mods:literal $ftz:literal $nan:literal $xorsign:literal),*]) => {
+        &[$(
+            binary!($K, $P, $n, $p, concat!("min", $mods), |a, b| {
+                half::extreme(Half::$K, Extreme::Min, a, b, MinMaxMode { ftz: $ftz, nan: $nan, xorsign: $xorsign })
             }),
-            both!($k, $S, $P, concat!("max", $m), $s, $p, |a, b| {
-                extreme(Half::$k, Extreme::Max, a, b, MinMaxMode { ftz: $ftz, nan: $nan, xorsign: $xorsign })
+            binary!($K, $P, $n, $p, concat!("max", $mods), |a, b| {
+                half::extreme(Half::$K, Extreme::Max, a, b, MinMaxMode { ftz: $ftz, nan: $nan, xorsign: $xorsign })
             }),
-        ]
+        )*]
     };
 }
 
-static TRIPLES: &[&[[Form; 2]]] = &[
-    &arithmetic!(F16, F16, F16x2, "f16", "f16x2", "", false, false),
-    &arithmetic!(F16, F16, F16x2, "f16", "f16x2", ".rn", false, false),
-    &arithmetic!(F16, F16, F16x2, "f16", "f16x2", ".ftz", true, false),
-    &arithmetic!(F16, F16, F16x2, "f16", "f16x2", ".rn.ftz", true, false),
-    &arithmetic!(F16, F16, F16x2, "f16", "f16x2", ".sat", false, true),
-    &arithmetic!(F16, F16, F16x2, "f16", "f16x2", ".rn.sat", false, true),
-    &arithmetic!(Bf16, Bf16, Bf16x2, "bf16", "bf16x2", "", false, false),
-    &arithmetic!(Bf16, Bf16, Bf16x2, "bf16", "bf16x2", ".rn", false, false),
-    &extremes!(F16, F16, F16x2, "f16", "f16x2", "", false, false, false),
-    &extremes!(F16, F16, F16x2, "f16", "f16x2", ".ftz", true, false, false),
-    &extremes!(F16, F16, F16x2, "f16", "f16x2", ".NaN", false, true, false),
-    &extremes!(F16, F16, F16x2, "f16", "f16x2", ".ftz.NaN", true, true, false),
-    &extremes!(F16, F16, F16x2, "f16", "f16x2", ".xorsign.abs", false, false, true),
-    &extremes!(Bf16, Bf16, Bf16x2, "bf16", "bf16x2", "", false, false, false),
-    &extremes!(Bf16, Bf16, Bf16x2, "bf16", "bf16x2", ".NaN", false, true, false),
-    &extremes!(Bf16, Bf16, Bf16x2, "bf16", "bf16x2", ".xorsign.abs", false, false, true),
+/// A function computed in f32 and rounded.
+#[inline(always)]
+fn through(kind: Half, a: u16, f: impl Fn(f32) -> f32) -> u16 {
+    half::from_f32(kind, f(half::to_f32(kind, a)))
+}
+
+static GROUPS: &[&[[Form; 2]]] = &[
+    sums!(F16, F16x2, "f16", "f16x2", [
+        "" false false, ".rn" false false, ".ftz" true false, ".rn.ftz" true false, ".sat" false true,
+        ".rn.sat" false true, ".ftz.sat" true true, ".rn.ftz.sat" true true
+    ]),
+    sums!(Bf16, Bf16x2, "bf16", "bf16x2", ["" false false, ".rn" false false]),
+    fused!(F16, F16x2, "f16", "f16x2", [
+        "" false false false, ".ftz" true false false, ".sat" false true false, ".ftz.sat" true true false,
+        ".relu" false false true, ".ftz.relu" true false true
+    ]),
+    fused!(Bf16, Bf16x2, "bf16", "bf16x2", ["" false false false, ".relu" false false true]),
+    extremes!(F16, F16x2, "f16", "f16x2", [
+        "" false false false, ".ftz" true false false, ".NaN" false true false, ".ftz.NaN" true true false,
+        ".xorsign.abs" false false true, ".ftz.xorsign.abs" true false true, ".NaN.xorsign.abs" false true true,
+        ".ftz.NaN.xorsign.abs" true true true
+    ]),
+    extremes!(Bf16, Bf16x2, "bf16", "bf16x2", [
+        "" false false false, ".NaN" false true false, ".xorsign.abs" false false true,
+        ".NaN.xorsign.abs" false true true
+    ]),
     &[
-        fused!(F16, F16, F16x2, "f16", "f16x2", "", false, false, false),
-        fused!(F16, F16, F16x2, "f16", "f16x2", ".ftz", true, false, false),
-        fused!(F16, F16, F16x2, "f16", "f16x2", ".sat", false, true, false),
-        fused!(F16, F16, F16x2, "f16", "f16x2", ".relu", false, false, true),
-        fused!(Bf16, Bf16, Bf16x2, "bf16", "bf16x2", "", false, false, false),
-        fused!(Bf16, Bf16, Bf16x2, "bf16", "bf16x2", ".relu", false, false, true),
-        both!(F16, F16, F16x2, "neg", "f16", "f16x2", |a| neg(Half::F16, a, false)),
-        both!(F16, F16, F16x2, "abs", "f16", "f16x2", |a| abs(Half::F16, a, false)),
-        both!(F16, F16, F16x2, "neg.ftz", "f16", "f16x2", |a| neg(Half::F16, a, true)),
-        both!(F16, F16, F16x2, "abs.ftz", "f16", "f16x2", |a| abs(Half::F16, a, true)),
-        both!(Bf16, Bf16, Bf16x2, "neg", "bf16", "bf16x2", |a| neg(Half::Bf16, a, false)),
-        both!(Bf16, Bf16, Bf16x2, "abs", "bf16", "bf16x2", |a| abs(Half::Bf16, a, false)),
+        unary!(F16, F16x2, "f16", "f16x2", "neg", |a| half::neg(Half::F16, a, false)),
+        unary!(F16, F16x2, "f16", "f16x2", "neg.ftz", |a| half::neg(Half::F16, a, true)),
+        unary!(F16, F16x2, "f16", "f16x2", "abs", |a| half::abs(Half::F16, a, false)),
+        unary!(F16, F16x2, "f16", "f16x2", "abs.ftz", |a| half::abs(Half::F16, a, true)),
+        unary!(Bf16, Bf16x2, "bf16", "bf16x2", "neg", |a| half::neg(Half::Bf16, a, false)),
+        unary!(Bf16, Bf16x2, "bf16", "bf16x2", "abs", |a| half::abs(Half::Bf16, a, false)),
+        unary!(F16, F16x2, "f16", "f16x2", "ex2.approx", |a| through(Half::F16, a, |x| approx::ex2(
+            x, false
+        ))),
+        unary!(Bf16, Bf16x2, "bf16", "bf16x2", "ex2.approx.ftz", |a| through(
+            Half::Bf16,
+            a,
+            |x| approx::ex2(x, true)
+        )),
+        unary!(F16, F16x2, "f16", "f16x2", "tanh.approx", |a| through(Half::F16, a, approx::tanh)),
+        unary!(Bf16, Bf16x2, "bf16", "bf16x2", "tanh.approx", |a| through(Half::Bf16, a, approx::tanh)),
     ],
 ];
 
 pub(super) fn forms() -> impl Iterator<Item = &'static Form> {
-    TRIPLES.iter().copied().flatten().flatten()
+    GROUPS.iter().copied().flatten().flatten()
 }

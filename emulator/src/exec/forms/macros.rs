@@ -49,8 +49,77 @@ macro_rules! lanewise {
     };
 }
 
+/// As [`lanewise`], for forms that no inner loop of a kernel holds: one loop for all functions of a signature,
+/// called through a pointer. Hundreds of forms so cost little to build.
+macro_rules! rarely {
+    ($name:expr, $dt:ident:$d:ty, [$at:ident:$a:ty], $f:expr) => {
+        $crate::exec::forms::macros::rare!($name, $dt, [$at], |r, o, m| {
+            $crate::exec::forms::macros::rare_unary::<$a, $d>(r, o, m, $f)
+        })
+    };
+    ($name:expr, $dt:ident:$d:ty, [$at:ident:$a:ty, $bt:ident:$b:ty], $f:expr) => {
+        $crate::exec::forms::macros::rare!($name, $dt, [$at, $bt], |r, o, m| {
+            $crate::exec::forms::macros::rare_binary::<$a, $b, $d>(r, o, m, $f)
+        })
+    };
+    ($name:expr, $dt:ident:$d:ty, [$at:ident:$a:ty, $bt:ident:$b:ty, $ct:ident:$c:ty], $f:expr) => {
+        $crate::exec::forms::macros::rare!($name, $dt, [$at, $bt, $ct], |r, o, m| {
+            $crate::exec::forms::macros::rare_ternary::<$a, $b, $c, $d>(r, o, m, $f)
+        })
+    };
+}
+
+/// A form whose body is built once, for every CPU.
+macro_rules! rare {
+    ($name:expr, $dst:ident, [$($src:ident),*], |$r:ident, $o:ident, $m:ident| $body:expr) => {{
+        fn plain($r: &mut $crate::exec::regs::Regs, $o: &$crate::exec::forms::Operands, $m: u32) {
+            $body
+        }
+        $crate::exec::forms::Form {
+            name: $name,
+            dst: $crate::ptx::ast::ScalarType::$dst,
+            src: &[$($crate::ptx::ast::ScalarType::$src),*],
+            plain,
+            fast: plain,
+        }
+    }};
+}
+
 pub(crate) use form;
 pub(crate) use lanewise;
+pub(crate) use rare;
+pub(crate) use rarely;
+
+#[inline(never)]
+pub(crate) fn rare_unary<A: Value, D: Value>(r: &mut Regs, o: &Operands, mask: u32, f: fn(A) -> D) {
+    unary(r, o, mask, f);
+}
+
+#[inline(never)]
+pub(crate) fn rare_binary<A: Value, B: Value, D: Value>(
+    r: &mut Regs,
+    o: &Operands,
+    mask: u32,
+    f: fn(A, B) -> D,
+) {
+    binary(r, o, mask, f);
+}
+
+#[inline(never)]
+pub(crate) fn rare_ternary<A: Value, B: Value, C: Value, D: Value>(
+    r: &mut Regs,
+    o: &Operands,
+    mask: u32,
+    f: fn(A, B, C) -> D,
+) {
+    ternary(r, o, mask, f);
+}
+
+/// The lanes for which a comparison that no inner loop holds is true.
+#[inline(never)]
+pub(crate) fn rare_holds<A: Value>(r: &Regs, o: &Operands, f: fn(A, A) -> bool) -> u32 {
+    holds(r, o, f)
+}
 
 #[inline(always)]
 pub(crate) fn unary<A: Value, D: Value, F: Fn(A) -> D>(r: &mut Regs, o: &Operands, mask: u32, f: F) {
@@ -63,7 +132,12 @@ pub(crate) fn unary<A: Value, D: Value, F: Fn(A) -> D>(r: &mut Regs, o: &Operand
 }
 
 #[inline(always)]
-pub(crate) fn binary<A: Value, B: Value, D: Value, F: Fn(A, B) -> D>(r: &mut Regs, o: &Operands, mask: u32, f: F) {
+pub(crate) fn binary<A: Value, B: Value, D: Value, F: Fn(A, B) -> D>(
+    r: &mut Regs,
+    o: &Operands,
+    mask: u32,
+    f: F,
+) {
     let mut out = [D::Bits::default(); LANES];
     let (a, b) = (A::get(r, o.src[0]), B::get(r, o.src[1]));
     for lane in 0..LANES {
@@ -113,6 +187,12 @@ pub(crate) fn holds<A: Value, F: Fn(A, A) -> bool>(r: &Regs, o: &Operands, f: F)
     for lane in 0..LANES {
         flags[lane] = u8::from(f(A::from_bits(a[lane]), A::from_bits(b[lane])));
     }
+    gather_flags(&flags)
+}
+
+/// Bit `k` is the lowest bit of byte `k`.
+#[inline(always)]
+pub(crate) fn gather_flags(flags: &[u8; LANES]) -> u32 {
     let mut mask = 0;
     for (group, bytes) in flags.chunks_exact(8).enumerate() {
         let mut word = 0u64;

@@ -1,13 +1,14 @@
 //! The arithmetic instruction forms: one table, from which the resolver, the README's list and the tests are made.
 mod bits;
 mod compare;
-mod convert;
+pub(crate) mod convert;
+mod double;
 mod float;
 mod half;
 mod integer;
 mod macros;
 
-pub(crate) use macros::connective;
+pub(crate) use macros::{connective, gather_flags};
 
 use super::regs::Regs;
 use crate::ptx::ast::ScalarType;
@@ -48,6 +49,11 @@ impl Form {
     }
 }
 
+/// Whether this CPU runs the fast variants.
+pub(crate) fn has_vectors() -> bool {
+    *FAST
+}
+
 static FAST: LazyLock<bool> = LazyLock::new(|| {
     #[cfg(target_arch = "x86_64")]
     {
@@ -67,9 +73,8 @@ static FAST: LazyLock<bool> = LazyLock::new(|| {
 
 /// All arithmetic forms.
 pub(crate) fn all() -> impl Iterator<Item = &'static Form> {
-    let lists = [integer::FORMS, bits::FORMS];
-    let plain = lists.into_iter().flatten().copied().flatten();
-    plain.chain(float::forms()).chain(half::forms()).chain(compare::forms()).chain(convert::forms())
+    let lists = [integer::FORMS, bits::FORMS, float::FORMS, double::FORMS, convert::FORMS];
+    lists.into_iter().flatten().copied().flatten().chain(compare::forms()).chain(half::forms())
 }
 
 /// The form of that name.

@@ -4,12 +4,17 @@ use super::family::{Family, Picks, maybe, one};
 use crate::exec::LoadError;
 use crate::exec::forms::{self, Operands, connective};
 use crate::exec::op::{Clock, Op, Space, window};
+use crate::exec::regs::Class;
 use crate::ptx::ast::{Instruction, Operand, ScalarType};
 
 pub(super) static FAMILIES: &[Family] = &[
     Family {
         opcode: "cvta",
-        groups: &[maybe(&["to"]), one(&["global", "shared", "shared::cta", "local", "const", "param", "param::entry"]), one(&["u64"])],
+        groups: &[
+            maybe(&["to"]),
+            one(&["global", "shared", "shared::cta", "local", "const", "param", "param::entry"]),
+            one(&["u64"]),
+        ],
         build: convert_address,
     },
     Family {
@@ -47,7 +52,7 @@ fn is_space(b: &mut Builder<'_>, i: &Instruction, picks: &Picks) -> Result<(), L
         None => ("setp.lt.u64", window::PARAM),
     };
     let bound = b.wide(bound);
-    let dst2 = b.slot(crate::exec::regs::Class::Pred);
+    let dst2 = b.slot(Class::Pred);
     b.arithmetic(i, form, Operands { dst, dst2, src: [src, bound, 0, 0], extra: connective::NONE })
 }
 
@@ -58,16 +63,13 @@ impl Builder<'_> {
             "setp" => return self.set_predicate(i),
             "mov" => return self.movement(i, name),
             "lop3" if name == "lop3.b32" => return self.lop3(i).map(|()| true),
-            "set" => {
-                let Some((name, None)) = self.without_connective(i) else { return Ok(false) };
-                return self.plain_form(i, &name);
-            }
             _ => {}
         }
         self.plain_form(i, name)
     }
 
-    fn plain_form(&mut self, i: &Instruction, name: &str) -> Result<bool, LoadError> {
+    /// Translates an instruction whose operands are those of a form of the table; false if there is none.
+    pub(super) fn plain_form(&mut self, i: &Instruction, name: &str) -> Result<bool, LoadError> {
         let Some(form) = forms::find(name) else { return Ok(false) };
         let count = form.src.len() + 1;
         self.expect(i, count, count)?;
@@ -77,7 +79,8 @@ impl Builder<'_> {
             operands.src[k] = self.source(i, operand, *ty)?;
         }
         operands.dst = self.destination(i, self.operand(i, 0)?, form.dst)?;
-        let carries = matches!(i.opcode.as_str(), "addc" | "subc" | "madc") || i.modifiers.iter().any(|m| m == "cc");
+        let carries =
+            matches!(i.opcode.as_str(), "addc" | "subc" | "madc") || i.modifiers.iter().any(|m| m == "cc");
         if carries {
             operands.dst2 = self.carry();
         }
@@ -135,7 +138,9 @@ impl Builder<'_> {
         self.expect(i, 2, 2)?;
         match (self.operand(i, 0)?, self.operand(i, 1)?) {
             (Operand::Vector(parts), source) => self.take_apart(i, name, parts, source).map(|()| true),
-            (destination, Operand::Vector(parts)) => self.put_together(i, name, destination, parts).map(|()| true),
+            (destination, Operand::Vector(parts)) => {
+                self.put_together(i, name, destination, parts).map(|()| true)
+            }
             (destination, Operand::Special(special)) if clock(special).is_some() => {
                 self.read_clock(i, destination, special).map(|()| true)
             }
@@ -169,7 +174,8 @@ impl Builder<'_> {
         if !wide && space == Space::Global {
             return Err(refuse(i, "global addresses have 64 bits"));
         }
-        let (ty, src) = if wide { (ScalarType::U64, self.wide(at)) } else { (ScalarType::U32, self.narrow(at as u32)) };
+        let (ty, src) =
+            if wide { (ScalarType::U64, self.wide(at)) } else { (ScalarType::U32, self.narrow(at as u32)) };
         let dst = self.destination(i, destination, ty)?;
         self.arithmetic(i, form, Operands { dst, src: [src, 0, 0, 0], ..Operands::default() })
     }
@@ -195,7 +201,13 @@ impl Builder<'_> {
         self.arithmetic(i, form, Operands { dst, src, ..Operands::default() })
     }
 
-    fn take_apart(&mut self, i: &Instruction, name: &str, parts: &[Operand], source: &Operand) -> Result<(), LoadError> {
+    fn take_apart(
+        &mut self,
+        i: &Instruction,
+        name: &str,
+        parts: &[Operand],
+        source: &Operand,
+    ) -> Result<(), LoadError> {
         let (form, whole, part) = match (name, parts.len()) {
             ("mov.b32", 2) => ("mov.b32 {d, e}, a", ScalarType::B32, ScalarType::B16),
             ("mov.b64", 2) => ("mov.b64 {d, e}, a", ScalarType::B64, ScalarType::B32),

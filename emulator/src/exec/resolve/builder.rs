@@ -32,12 +32,24 @@ pub(crate) struct Code {
 /// What a name stands for.
 #[derive(Clone, Debug)]
 pub(crate) enum Binding {
-    Register { ty: ScalarType, slot: u32 },
-    Shared { at: u32 },
-    Local { at: u32, bytes: u32 },
+    Register {
+        ty: ScalarType,
+        slot: u32,
+    },
+    Shared {
+        at: u32,
+    },
+    Local {
+        at: u32,
+        bytes: u32,
+    },
     /// A parameter of the kernel.
-    Param { at: u32 },
-    Global { address: u64 },
+    Param {
+        at: u32,
+    },
+    Global {
+        address: u64,
+    },
     Label(u32),
     Targets(Vec<String>),
 }
@@ -62,8 +74,14 @@ pub(crate) struct Placed {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Formal {
     /// Bytes of local memory.
-    Memory { at: u32, bytes: u32 },
-    Register { ty: ScalarType, slot: u32 },
+    Memory {
+        at: u32,
+        bytes: u32,
+    },
+    Register {
+        ty: ScalarType,
+        slot: u32,
+    },
 }
 
 /// Translates statements to instructions.

@@ -37,7 +37,9 @@ fn branch(b: &mut Builder<'_>, i: &Instruction, _: &Picks) -> Result<(), LoadErr
 fn branch_table(b: &mut Builder<'_>, i: &Instruction, _: &Picks) -> Result<(), LoadError> {
     b.expect(i, 2, 2)?;
     let index = b.source(i, b.operand(i, 0)?, ScalarType::U32)?;
-    let Operand::Symbol { name, .. } = b.operand(i, 1)? else { return Err(refuse(i, "a list of labels is expected")) };
+    let Operand::Symbol { name, .. } = b.operand(i, 1)? else {
+        return Err(refuse(i, "a list of labels is expected"));
+    };
     let Some(Binding::Targets(names)) = b.lookup(name) else {
         return Err(refuse(i, format!("{name} is no .branchtargets list")));
     };
@@ -90,7 +92,10 @@ fn call(b: &mut Builder<'_>, i: &Instruction, _: &Picks) -> Result<(), LoadError
         return Err(refuse(i, format!("{name} is not defined in this module")));
     };
     if params.len() != arguments.len() || results.len() != returns.len() {
-        return Err(refuse(i, format!("{name} takes {} arguments and returns {}", params.len(), results.len())));
+        return Err(refuse(
+            i,
+            format!("{name} takes {} arguments and returns {}", params.len(), results.len()),
+        ));
     }
     for (formal, argument) in params.iter().zip(arguments) {
         pass(b, i, *formal, argument)?;
@@ -104,7 +109,9 @@ fn call(b: &mut Builder<'_>, i: &Instruction, _: &Picks) -> Result<(), LoadError
 
 /// Local memory that a call names.
 fn local(b: &mut Builder<'_>, i: &Instruction, operand: &Operand, bytes: u32) -> Result<u32, LoadError> {
-    let Operand::Symbol { name, .. } = operand else { return Err(refuse(i, "a .param variable is expected")) };
+    let Operand::Symbol { name, .. } = operand else {
+        return Err(refuse(i, "a .param variable is expected"));
+    };
     match b.lookup(name) {
         Some(Binding::Local { at, bytes: size }) if size >= bytes => Ok(at),
         _ => Err(refuse(i, format!("{name} is no .param variable of at least {bytes} bytes"))),

@@ -17,7 +17,10 @@ pub(crate) struct ResolvedKernel {
 }
 
 /// Resolves all kernels of a module and places its variables.
-pub(crate) fn resolve(module: &Module, memory: &DeviceMemory) -> Result<(Vec<ResolvedKernel>, Globals), LoadError> {
+pub(crate) fn resolve(
+    module: &Module,
+    memory: &DeviceMemory,
+) -> Result<(Vec<ResolvedKernel>, Globals), LoadError> {
     let globals = place(module, memory)?;
     // A declaration and its definition share a name: the definition counts.
     let mut functions: HashMap<&str, &Function> = HashMap::new();
@@ -107,7 +110,10 @@ impl<'m> Builder<'m> {
             return Err(LoadError {
                 line: function.line,
                 text: function.name.clone(),
-                message: format!("{} is called but defined elsewhere; linking is not supported", function.name),
+                message: format!(
+                    "{} is called but defined elsewhere; linking is not supported",
+                    function.name
+                ),
             });
         }
         self.scopes.push(Scope::default());
@@ -221,10 +227,17 @@ impl<'m> Builder<'m> {
                 self.bind(&variable.name, Binding::Local { at, bytes })
             }
             Space::Global | Space::Const => {
-                return Err(refuse_variable(variable, "declare .global and .const variables at module scope"));
+                return Err(refuse_variable(
+                    variable,
+                    "declare .global and .const variables at module scope",
+                ));
             }
         };
-        if fresh { Ok(()) } else { Err(refuse_variable(variable, format!("{} is declared twice", variable.name))) }
+        if fresh {
+            Ok(())
+        } else {
+            Err(refuse_variable(variable, format!("{} is declared twice", variable.name)))
+        }
     }
 
     fn instruction(&mut self, i: &Instruction) -> Result<(), LoadError> {

@@ -49,7 +49,12 @@ pub(crate) fn place(module: &Module, memory: &DeviceMemory) -> Result<Globals, L
         match variable.space {
             Space::Global | Space::Const => place_global(variable, memory, &mut globals)?,
             Space::Shared => globals.shared.push(variable.clone()),
-            _ => return Err(refuse_variable(variable, "a module variable must be .global, .const or .shared")),
+            _ => {
+                return Err(refuse_variable(
+                    variable,
+                    "a module variable must be .global, .const or .shared",
+                ));
+            }
         }
     }
     for variable in &module.variables {
@@ -104,7 +109,9 @@ fn initial_bits(variable: &Variable, initial: &Initial, globals: &Globals) -> Re
         (Initial::Float64(bits), _) => u128::from(*bits),
         (Initial::Symbol { name, offset, .. }, _) => match globals.names.get(name) {
             Some(Binding::Global { address }) => u128::from(address.wrapping_add_signed(*offset)),
-            _ => return Err(refuse_variable(variable, format!("{name} is no variable with a fixed address"))),
+            _ => {
+                return Err(refuse_variable(variable, format!("{name} is no variable with a fixed address")));
+            }
         },
     })
 }

@@ -9,13 +9,18 @@ use crate::ptx::ast::{Instruction, Operand, ScalarType};
 const SCOPES: Group = maybe(&["cta", "cluster", "gpu", "sys"]);
 const VECTORS: Group = maybe(&["v2", "v4"]);
 const TYPES: Group = one(&[
-    "b8", "b16", "b32", "b64", "u8", "u16", "u32", "u64", "s8", "s16", "s32", "s64", "f16", "bf16", "f32", "f64",
+    "b8", "b16", "b32", "b64", "u8", "u16", "u32", "u64", "s8", "s16", "s32", "s64", "f16", "bf16", "f32",
+    "f64",
 ]);
 const LOAD_SPACES: Group =
     maybe(&["global", "shared", "shared::cta", "local", "param", "param::entry", "param::func", "const"]);
 const STORE_SPACES: Group = maybe(&["global", "shared", "shared::cta", "local", "param", "param::func"]);
 const EVICTION: Group = maybe(&[
-    "L1::evict_normal", "L1::evict_unchanged", "L1::evict_first", "L1::evict_last", "L1::no_allocate",
+    "L1::evict_normal",
+    "L1::evict_unchanged",
+    "L1::evict_first",
+    "L1::evict_last",
+    "L1::no_allocate",
 ]);
 const HINT: Group = maybe(&["L2::cache_hint"]);
 const PREFETCH: Group = maybe(&["L2::64B", "L2::128B", "L2::256B"]);
@@ -24,41 +29,77 @@ pub(super) static FAMILIES: &[Family] = &[
     Family {
         opcode: "ld",
         groups: &[
-            maybe(&["weak", "volatile", "relaxed", "acquire"]), SCOPES, LOAD_SPACES, maybe(&["ca", "cg", "cs", "lu", "cv"]),
-            maybe(&["nc"]), EVICTION, HINT, PREFETCH, VECTORS, TYPES,
+            maybe(&["weak", "volatile", "relaxed", "acquire"]),
+            SCOPES,
+            LOAD_SPACES,
+            maybe(&["ca", "cg", "cs", "lu", "cv"]),
+            maybe(&["nc"]),
+            EVICTION,
+            HINT,
+            PREFETCH,
+            VECTORS,
+            TYPES,
         ],
         build: load,
     },
-    Family { opcode: "ldu", groups: &[maybe(&[]), maybe(&[]), maybe(&["global"]), VECTORS, TYPES], build: load },
+    Family {
+        opcode: "ldu",
+        groups: &[maybe(&[]), maybe(&[]), maybe(&["global"]), VECTORS, TYPES],
+        build: load,
+    },
     Family {
         opcode: "st",
         groups: &[
-            maybe(&["weak", "volatile", "relaxed", "release"]), SCOPES, STORE_SPACES, maybe(&["wb", "cg", "cs", "wt"]),
-            EVICTION, HINT, VECTORS, TYPES,
+            maybe(&["weak", "volatile", "relaxed", "release"]),
+            SCOPES,
+            STORE_SPACES,
+            maybe(&["wb", "cg", "cs", "wt"]),
+            EVICTION,
+            HINT,
+            VECTORS,
+            TYPES,
         ],
         build: store,
     },
     Family {
         opcode: "atom",
         groups: &[
-            maybe(&["relaxed", "acquire", "release", "acq_rel"]), SCOPES, maybe(&["global", "shared", "shared::cta"]),
-            one(&["add", "min", "max", "exch", "cas", "and", "or", "xor", "inc", "dec"]), maybe(&["noftz"]), HINT,
-            one(&["b16", "b32", "b64", "u32", "u64", "s32", "s64", "f16", "f16x2", "bf16", "bf16x2", "f32", "f64"]),
+            maybe(&["relaxed", "acquire", "release", "acq_rel"]),
+            SCOPES,
+            maybe(&["global", "shared", "shared::cta"]),
+            one(&["add", "min", "max", "exch", "cas", "and", "or", "xor", "inc", "dec"]),
+            maybe(&["noftz"]),
+            HINT,
+            one(&[
+                "b16", "b32", "b64", "u32", "u64", "s32", "s64", "f16", "f16x2", "bf16", "bf16x2", "f32",
+                "f64",
+            ]),
         ],
         build: atomic,
     },
     Family {
         opcode: "red",
         groups: &[
-            maybe(&["relaxed", "release"]), SCOPES, maybe(&["global", "shared", "shared::cta"]),
-            one(&["add", "min", "max", "and", "or", "xor", "inc", "dec"]), maybe(&["noftz"]), HINT,
+            maybe(&["relaxed", "release"]),
+            SCOPES,
+            maybe(&["global", "shared", "shared::cta"]),
+            one(&["add", "min", "max", "and", "or", "xor", "inc", "dec"]),
+            maybe(&["noftz"]),
+            HINT,
             one(&["b32", "b64", "u32", "u64", "s32", "s64", "f16", "f16x2", "bf16", "bf16x2", "f32", "f64"]),
         ],
         build: atomic,
     },
     Family {
         opcode: "cp",
-        groups: &[one(&["async"]), one(&["ca", "cg"]), one(&["shared", "shared::cta"]), one(&["global"]), HINT, PREFETCH],
+        groups: &[
+            one(&["async"]),
+            one(&["ca", "cg"]),
+            one(&["shared", "shared::cta"]),
+            one(&["global"]),
+            HINT,
+            PREFETCH,
+        ],
         build: copy_async,
     },
     Family { opcode: "cp", groups: &[one(&["async"]), one(&["commit_group"])], build: commit_group },
@@ -77,12 +118,18 @@ pub(super) static FAMILIES: &[Family] = &[
     },
     Family { opcode: "prefetchu", groups: &[one(&["L1"])], build: hint },
     Family { opcode: "discard", groups: &[maybe(&["global"]), one(&["L2"])], build: hint },
-    Family { opcode: "applypriority", groups: &[maybe(&["global"]), one(&["L2::evict_normal"])], build: hint },
+    Family {
+        opcode: "applypriority",
+        groups: &[maybe(&["global"]), one(&["L2::evict_normal"])],
+        build: hint,
+    },
     Family {
         opcode: "createpolicy",
         groups: &[
-            one(&["fractional"]), one(&["L2::evict_last", "L2::evict_normal", "L2::evict_first", "L2::evict_unchanged"]),
-            maybe(&["L2::evict_first", "L2::evict_unchanged"]), one(&["b64"]),
+            one(&["fractional"]),
+            one(&["L2::evict_last", "L2::evict_normal", "L2::evict_first", "L2::evict_unchanged"]),
+            maybe(&["L2::evict_first", "L2::evict_unchanged"]),
+            one(&["b64"]),
         ],
         build: policy,
     },
@@ -129,7 +176,11 @@ fn elements<'i>(i: &Instruction, operand: &'i Operand, count: u8) -> Result<&'i 
         Operand::Vector(items) => items.as_slice(),
         one => std::slice::from_ref(one),
     };
-    if list.len() == usize::from(count) { Ok(list) } else { Err(refuse(i, format!("{count} registers are expected"))) }
+    if list.len() == usize::from(count) {
+        Ok(list)
+    } else {
+        Err(refuse(i, format!("{count} registers are expected")))
+    }
 }
 
 fn load(b: &mut Builder<'_>, i: &Instruction, picks: &Picks) -> Result<(), LoadError> {
@@ -185,7 +236,8 @@ fn atomic(b: &mut Builder<'_>, i: &Instruction, picks: &Picks) -> Result<(), Loa
         _ => AtomicKind::Decrement,
     };
     let name = picks[6].unwrap_or_default();
-    let ty = atomic_type(kind, name).ok_or_else(|| refuse(i, format!("{:?} of {name} does not exist in PTX", kind)))?;
+    let ty = atomic_type(kind, name)
+        .ok_or_else(|| refuse(i, format!("{:?} of {name} does not exist in PTX", kind)))?;
     let value = ScalarType::from_name(name).ok_or_else(|| refuse(i, "the type is not known"))?;
     let first = usize::from(!reduction);
     let sources = if kind == AtomicKind::CompareAndSwap { 2 } else { 1 };
@@ -233,7 +285,9 @@ fn copy_async(b: &mut Builder<'_>, i: &Instruction, picks: &Picks) -> Result<(),
     let hinted = usize::from(picks[4].is_some());
     let (mut src_bytes, mut ignore) = (None, None);
     match i.operands.get(3) {
-        Some(operand @ (Operand::Register(_) | Operand::Integer(_) | Operand::Negated(_))) if i.operands.len() > 3 + hinted => {
+        Some(operand @ (Operand::Register(_) | Operand::Integer(_) | Operand::Negated(_)))
+            if i.operands.len() > 3 + hinted =>
+        {
             let is_predicate = matches!(operand, Operand::Negated(_))
                 || matches!(b.declared(i, operand), Ok(ScalarType::Pred));
             if is_predicate {

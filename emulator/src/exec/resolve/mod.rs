@@ -2,6 +2,7 @@
 mod arithmetic;
 pub(crate) mod builder;
 mod control;
+mod convert;
 mod family;
 mod function;
 mod layout;
@@ -11,7 +12,7 @@ mod shared;
 mod warp;
 
 pub(crate) use builder::Code;
-pub(crate) use function::{ResolvedKernel, resolve};
+pub(crate) use function::resolve;
 
 use super::forms;
 use super::special::Special;
@@ -19,14 +20,17 @@ use family::Family;
 
 /// All families whose modifiers combine.
 fn families() -> impl Iterator<Item = &'static Family> {
-    [memory::FAMILIES, warp::FAMILIES, control::FAMILIES, arithmetic::FAMILIES].into_iter().flatten()
+    [memory::FAMILIES, warp::FAMILIES, control::FAMILIES, arithmetic::FAMILIES, convert::FAMILIES]
+        .into_iter()
+        .flatten()
 }
 
 /// Every accepted instruction form, as text: arithmetic forms one by one, the others as patterns whose optional
 /// parts stand in brackets and whose alternatives in braces.
 pub fn accepted_forms() -> Vec<String> {
     let internal = |name: &&str| !name.contains(' ') || name.starts_with("mov.");
-    let mut list: Vec<String> = forms::all().map(|form| form.name).filter(internal).map(str::to_string).collect();
+    let mut list: Vec<String> =
+        forms::all().map(|form| form.name).filter(internal).map(str::to_string).collect();
     list.extend(families().map(Family::pattern));
     list.sort();
     list

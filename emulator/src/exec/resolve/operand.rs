@@ -32,7 +32,12 @@ impl Builder<'_> {
     }
 
     /// The slot of a source of that type.
-    pub(crate) fn source(&mut self, i: &Instruction, operand: &Operand, ty: ScalarType) -> Result<u32, LoadError> {
+    pub(crate) fn source(
+        &mut self,
+        i: &Instruction,
+        operand: &Operand,
+        ty: ScalarType,
+    ) -> Result<u32, LoadError> {
         match operand {
             Operand::Register(name) => {
                 let (declared, slot) = self.register(i, name)?;
@@ -85,7 +90,11 @@ impl Builder<'_> {
         }
         if Class::of(declared) == Class::Wide && Class::of(ty) == Class::Narrow {
             let low = self.slot(Class::Narrow);
-            self.arithmetic(i, "low 32 of 64", Operands { dst: low, src: [slot, 0, 0, 0], ..Operands::default() })?;
+            self.arithmetic(
+                i,
+                "low 32 of 64",
+                Operands { dst: low, src: [slot, 0, 0, 0], ..Operands::default() },
+            )?;
             return Ok(low);
         }
         Ok(slot)
@@ -96,7 +105,12 @@ impl Builder<'_> {
     }
 
     /// A form of the table, by name.
-    pub(crate) fn arithmetic(&mut self, i: &Instruction, name: &str, operands: Operands) -> Result<(), LoadError> {
+    pub(crate) fn arithmetic(
+        &mut self,
+        i: &Instruction,
+        name: &str,
+        operands: Operands,
+    ) -> Result<(), LoadError> {
         let form = forms::find(name).ok_or_else(|| refuse(i, format!("form {name} is not known")))?;
         self.emit(Op::Arithmetic(form.run(), operands));
         Ok(())
@@ -120,7 +134,11 @@ impl Builder<'_> {
             (Class::Narrow, Class::Narrow) | (Class::Wide, Class::Wide) => Ok(slot),
             (Class::Narrow, Class::Wide) => {
                 let wide = self.slot(Class::Wide);
-                self.arithmetic(i, "cvt.u64.u32", Operands { dst: wide, src: [slot, 0, 0, 0], ..Operands::default() })?;
+                self.arithmetic(
+                    i,
+                    "cvt.u64.u32",
+                    Operands { dst: wide, src: [slot, 0, 0, 0], ..Operands::default() },
+                )?;
                 Ok(wide)
             }
             _ => Err(refuse(i, format!("{name} does not fit a {ty:?} operand"))),
@@ -128,11 +146,16 @@ impl Builder<'_> {
     }
 
     /// The slot of a destination of that type; `_` gives a register nobody reads.
-    pub(crate) fn destination(&mut self, i: &Instruction, operand: &Operand, ty: ScalarType) -> Result<u32, LoadError> {
+    pub(crate) fn destination(
+        &mut self,
+        i: &Instruction,
+        operand: &Operand,
+        ty: ScalarType,
+    ) -> Result<u32, LoadError> {
         match operand {
             Operand::Register(name) => {
                 let (declared, slot) = self.register(i, name)?;
-                let relaxed = matches!(i.opcode.as_str(), "cvt" | "ld");
+                let relaxed = matches!(i.opcode.as_str(), "cvt" | "ld" | "ldu");
                 let same = Class::of(declared) == Class::of(ty);
                 let fits = declared.bytes() == ty.bytes()
                     || (relaxed && declared.bytes() > ty.bytes())
@@ -164,7 +187,11 @@ impl Builder<'_> {
     }
 
     /// A predicate pair `p|q`, or `p` alone.
-    pub(crate) fn predicate_pair(&mut self, i: &Instruction, operand: &Operand) -> Result<(u32, u32), LoadError> {
+    pub(crate) fn predicate_pair(
+        &mut self,
+        i: &Instruction,
+        operand: &Operand,
+    ) -> Result<(u32, u32), LoadError> {
         match operand {
             Operand::Pair(p, q) => {
                 Ok((self.destination(i, p, ScalarType::Pred)?, self.destination(i, q, ScalarType::Pred)?))
@@ -212,7 +239,10 @@ impl Builder<'_> {
                     _ => found == space,
                 };
                 if !agrees {
-                    return Err(refuse(i, format!("{name} lies in {found:?} space, the instruction names {space:?}")));
+                    return Err(refuse(
+                        i,
+                        format!("{name} lies in {found:?} space, the instruction names {space:?}"),
+                    ));
                 }
                 Ok((found, self.fixed(at.wrapping_add_signed(*offset))))
             }

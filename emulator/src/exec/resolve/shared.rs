@@ -32,7 +32,10 @@ pub(crate) struct Reach<'m> {
 
 impl<'m> Reach<'m> {
     /// Follows the calls of a kernel.
-    pub(crate) fn of(kernel: &'m Function, functions: &HashMap<&'m str, &'m Function>) -> Result<Self, LoadError> {
+    pub(crate) fn of(
+        kernel: &'m Function,
+        functions: &HashMap<&'m str, &'m Function>,
+    ) -> Result<Self, LoadError> {
         let mut reach = Reach::default();
         reach.visit(kernel, functions, &mut Vec::new())?;
         Ok(reach)
@@ -70,7 +73,9 @@ impl<'m> Reach<'m> {
     fn scan(&mut self, statements: &'m [Statement], calls: &mut Vec<&'m Instruction>) {
         for statement in statements {
             match statement {
-                Statement::Variable(variable) if variable.space == Space::Shared => self.shared.push(variable),
+                Statement::Variable(variable) if variable.space == Space::Shared => {
+                    self.shared.push(variable)
+                }
                 Statement::Instruction(instruction) => {
                     instruction.operands.iter().for_each(|operand| self.mention(operand));
                     if instruction.opcode == "call" {
@@ -113,10 +118,9 @@ impl<'m> Reach<'m> {
             layout.static_bytes = u32::try_from(at + bytes)
                 .map_err(|_| refuse_variable(variable, "shared variables exceed 4 GiB"))?;
         }
-        layout.dynamic_at = layout
-            .static_bytes
-            .checked_next_multiple_of(dynamic_align)
-            .ok_or_else(|| LoadError { line: 0, text: String::new(), message: "shared variables exceed 4 GiB".into() })?;
+        layout.dynamic_at = layout.static_bytes.checked_next_multiple_of(dynamic_align).ok_or_else(|| {
+            LoadError { line: 0, text: String::new(), message: "shared variables exceed 4 GiB".into() }
+        })?;
         layout.at.extend(dynamic.into_iter().map(|key| (key, layout.dynamic_at)));
         Ok(layout)
     }

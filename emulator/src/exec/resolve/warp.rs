@@ -3,7 +3,8 @@ use super::builder::{Builder, refuse};
 use super::family::{Family, Picks, maybe, one};
 use crate::exec::LoadError;
 use crate::exec::op::{
-    Barrier, BarrierKind, Multiply, MultiplyType, Op, ReduxKind, ShuffleMode, Space, VoteMode, WarpKind, WarpOp,
+    Barrier, BarrierKind, Multiply, MultiplyType, Op, ReduxKind, ShuffleMode, Space, VoteMode, WarpKind,
+    WarpOp,
 };
 use crate::exec::regs::Class;
 use crate::ptx::ast::{Instruction, Operand, ScalarType};
@@ -23,58 +24,111 @@ pub(super) static FAMILIES: &[Family] = &[
     },
     Family {
         opcode: "barrier",
-        groups: &[maybe(&["cta"]), one(&["red"]), one(&["popc", "and", "or"]), maybe(&["aligned"]), one(&["u32", "pred"])],
+        groups: &[
+            maybe(&["cta"]),
+            one(&["red"]),
+            one(&["popc", "and", "or"]),
+            maybe(&["aligned"]),
+            one(&["u32", "pred"]),
+        ],
         build: barrier,
     },
-    Family { opcode: "shfl", groups: &[one(&["sync"]), one(&["up", "down", "bfly", "idx"]), one(&["b32"])], build: shuffle },
-    Family { opcode: "vote", groups: &[one(&["sync"]), one(&["all", "any", "uni"]), one(&["pred"])], build: vote },
+    Family {
+        opcode: "shfl",
+        groups: &[one(&["sync"]), one(&["up", "down", "bfly", "idx"]), one(&["b32"])],
+        build: shuffle,
+    },
+    Family {
+        opcode: "vote",
+        groups: &[one(&["sync"]), one(&["all", "any", "uni"]), one(&["pred"])],
+        build: vote,
+    },
     Family { opcode: "vote", groups: &[one(&["sync"]), one(&["ballot"]), one(&["b32"])], build: vote },
     Family { opcode: "activemask", groups: &[one(&["b32"])], build: active_mask },
-    Family { opcode: "match", groups: &[one(&["any", "all"]), one(&["sync"]), one(&["b32", "b64"])], build: matching },
+    Family {
+        opcode: "match",
+        groups: &[one(&["any", "all"]), one(&["sync"]), one(&["b32", "b64"])],
+        build: matching,
+    },
     Family {
         opcode: "redux",
         groups: &[one(&["sync"]), one(&["add", "min", "max"]), one(&["u32", "s32"])],
         build: redux,
     },
-    Family { opcode: "redux", groups: &[one(&["sync"]), one(&["and", "or", "xor"]), one(&["b32"])], build: redux },
+    Family {
+        opcode: "redux",
+        groups: &[one(&["sync"]), one(&["and", "or", "xor"]), one(&["b32"])],
+        build: redux,
+    },
     Family { opcode: "elect", groups: &[one(&["sync"])], build: elect },
     Family {
         opcode: "ldmatrix",
         groups: &[
-            one(&["sync"]), one(&["aligned"]), one(&["m8n8"]), one(&["x1", "x2", "x4"]), maybe(&["trans"]),
-            maybe(&["shared", "shared::cta"]), one(&["b16"]),
+            one(&["sync"]),
+            one(&["aligned"]),
+            one(&["m8n8"]),
+            one(&["x1", "x2", "x4"]),
+            maybe(&["trans"]),
+            maybe(&["shared", "shared::cta"]),
+            one(&["b16"]),
         ],
         build: matrix,
     },
     Family {
         opcode: "stmatrix",
         groups: &[
-            one(&["sync"]), one(&["aligned"]), one(&["m8n8"]), one(&["x1", "x2", "x4"]), maybe(&["trans"]),
-            maybe(&["shared", "shared::cta"]), one(&["b16"]),
+            one(&["sync"]),
+            one(&["aligned"]),
+            one(&["m8n8"]),
+            one(&["x1", "x2", "x4"]),
+            maybe(&["trans"]),
+            maybe(&["shared", "shared::cta"]),
+            one(&["b16"]),
         ],
         build: matrix,
     },
     Family {
         opcode: "mma",
         groups: &[
-            one(&["sync"]), one(&["aligned"]), one(&["m16n8k8", "m16n8k16"]), one(&["row"]), one(&["col"]),
-            one(&["f32", "f16"]), one(&["f16"]), one(&["f16"]), one(&["f32", "f16"]),
+            one(&["sync"]),
+            one(&["aligned"]),
+            one(&["m16n8k8", "m16n8k16"]),
+            one(&["row"]),
+            one(&["col"]),
+            one(&["f32", "f16"]),
+            one(&["f16"]),
+            one(&["f16"]),
+            one(&["f32", "f16"]),
         ],
         build: multiply,
     },
     Family {
         opcode: "mma",
         groups: &[
-            one(&["sync"]), one(&["aligned"]), one(&["m16n8k8", "m16n8k16"]), one(&["row"]), one(&["col"]),
-            one(&["f32"]), one(&["bf16"]), one(&["bf16"]), one(&["f32"]),
+            one(&["sync"]),
+            one(&["aligned"]),
+            one(&["m16n8k8", "m16n8k16"]),
+            one(&["row"]),
+            one(&["col"]),
+            one(&["f32"]),
+            one(&["bf16"]),
+            one(&["bf16"]),
+            one(&["f32"]),
         ],
         build: multiply,
     },
     Family {
         opcode: "mma",
         groups: &[
-            one(&["sync"]), one(&["aligned"]), one(&["m16n8k4", "m16n8k8"]), one(&["row"]), one(&["col"]),
-            one(&["f32"]), one(&["tf32"]), one(&["tf32"]), one(&["f32"]),
+            one(&["sync"]),
+            one(&["aligned"]),
+            one(&["m16n8k4", "m16n8k8"]),
+            one(&["row"]),
+            one(&["col"]),
+            one(&["f32"]),
+            one(&["tf32"]),
+            one(&["tf32"]),
+            one(&["f32"]),
         ],
         build: multiply,
     },
@@ -170,8 +224,11 @@ fn active_mask(b: &mut Builder<'_>, i: &Instruction, _: &Picks) -> Result<(), Lo
 fn matching(b: &mut Builder<'_>, i: &Instruction, picks: &Picks) -> Result<(), LoadError> {
     b.expect(i, 3, 3)?;
     let all = picks[0] == Some("all");
-    let (ty, class) =
-        if picks[2] == Some("b64") { (ScalarType::B64, Class::Wide) } else { (ScalarType::B32, Class::Narrow) };
+    let (ty, class) = if picks[2] == Some("b64") {
+        (ScalarType::B64, Class::Wide)
+    } else {
+        (ScalarType::B32, Class::Narrow)
+    };
     let (dst, found) = match b.operand(i, 0)? {
         Operand::Pair(dst, found) if all => {
             (b.destination(i, dst, ScalarType::B32)?, b.destination(i, found, ScalarType::Pred)?)
@@ -233,7 +290,11 @@ fn fragment<const N: usize>(
     }
     let mut slots = [0; N];
     for (slot, item) in slots.iter_mut().zip(items) {
-        *slot = if written { b.destination(i, item, ScalarType::B32)? } else { b.source(i, item, ScalarType::B32)? };
+        *slot = if written {
+            b.destination(i, item, ScalarType::B32)?
+        } else {
+            b.source(i, item, ScalarType::B32)?
+        };
     }
     Ok(slots)
 }

@@ -59,10 +59,20 @@ pub fn rsqrt(x: f32, ftz: bool) -> f32 {
     through(x, ftz, |x| (1.0 / f64::from(x).sqrt()) as f32)
 }
 
+fn flush_f64(x: f64) -> f64 {
+    if x.abs() < f64::MIN_POSITIVE { 0f64.copysign(x) } else { x }
+}
+
 /// `rsqrt.approx{.ftz}.f64`.
 #[inline]
-pub fn rsqrt_f64(x: f64) -> f64 {
-    1.0 / x.sqrt()
+pub fn rsqrt_f64(x: f64, ftz: bool) -> f64 {
+    1.0 / if ftz { flush_f64(x) } else { x }.sqrt()
+}
+
+/// `rcp.approx.ftz.f64`.
+#[inline]
+pub fn rcp_f64(x: f64) -> f64 {
+    flush_f64(1.0 / flush_f64(x))
 }
 
 /// `sqrt.approx{.ftz}.f32`.

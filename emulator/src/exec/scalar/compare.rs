@@ -1,7 +1,5 @@
 //! Comparisons of `setp`, `set` and `testp`.
 
-use std::cmp::Ordering;
-
 /// The comparison operators. `lo`, `ls`, `hi`, `hs` are the unsigned `lt`, `le`, `gt`, `ge`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Comparison {
@@ -36,45 +34,25 @@ pub enum Comparison {
 }
 
 impl Comparison {
-    /// The operator a modifier names.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Some(match name {
-            "eq" => Self::Eq,
-            "ne" => Self::Ne,
-            "lt" | "lo" => Self::Lt,
-            "le" | "ls" => Self::Le,
-            "gt" | "hi" => Self::Gt,
-            "ge" | "hs" => Self::Ge,
-            "equ" => Self::Equ,
-            "neu" => Self::Neu,
-            "ltu" => Self::Ltu,
-            "leu" => Self::Leu,
-            "gtu" => Self::Gtu,
-            "geu" => Self::Geu,
-            "num" => Self::Num,
-            "nan" => Self::Nan,
-            _ => return None,
-        })
-    }
-
     /// Compares any two values; integers have an order always, NaN has none.
     #[inline(always)]
+    #[expect(clippy::neg_cmp_op_on_partial_ord, clippy::double_comparisons, reason = "NaN makes them differ")]
     pub fn holds<T: PartialOrd>(self, a: T, b: T) -> bool {
         match self {
             Self::Eq => a == b,
-            Self::Ne => matches!(a.partial_cmp(&b), Some(Ordering::Less | Ordering::Greater)),
+            Self::Ne => a < b || a > b,
             Self::Lt => a < b,
             Self::Le => a <= b,
             Self::Gt => a > b,
             Self::Ge => a >= b,
-            Self::Equ => matches!(a.partial_cmp(&b), None | Some(Ordering::Equal)),
+            Self::Equ => !(a < b || a > b),
             Self::Neu => a != b,
-            Self::Ltu => matches!(a.partial_cmp(&b), None | Some(Ordering::Less)),
-            Self::Leu => !matches!(a.partial_cmp(&b), Some(Ordering::Greater)),
-            Self::Gtu => matches!(a.partial_cmp(&b), None | Some(Ordering::Greater)),
-            Self::Geu => !matches!(a.partial_cmp(&b), Some(Ordering::Less)),
-            Self::Num => a.partial_cmp(&b).is_some(),
-            Self::Nan => a.partial_cmp(&b).is_none(),
+            Self::Ltu => !(a >= b),
+            Self::Leu => !(a > b),
+            Self::Gtu => !(a <= b),
+            Self::Geu => !(a < b),
+            Self::Num => a <= b || a >= b,
+            Self::Nan => !(a <= b || a >= b),
         }
     }
 }
@@ -97,19 +75,6 @@ pub enum Property {
 }
 
 impl Property {
-    /// The property a modifier names.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Some(match name {
-            "finite" => Self::Finite,
-            "infinite" => Self::Infinite,
-            "number" => Self::Number,
-            "notanumber" => Self::NotANumber,
-            "normal" => Self::Normal,
-            "subnormal" => Self::Subnormal,
-            _ => return None,
-        })
-    }
-
     /// `testp.property.f64`; every f32 but a subnormal one may be asked here too.
     #[inline]
     pub fn holds_f64(self, x: f64) -> bool {

@@ -18,7 +18,9 @@ pub fn saturate(x: f32) -> f32 {
 /// NaN becomes the canonical one.
 #[inline(always)]
 pub fn canonical(x: f32) -> f32 {
-    if x.is_nan() { f32::from_bits(NAN_F32) } else { x }
+    // On bits: the optimiser takes one NaN for another and would drop a choice between them.
+    let bits = x.to_bits();
+    f32::from_bits(if bits & 0x7FFF_FFFF > 0x7F80_0000 { NAN_F32 } else { bits })
 }
 
 #[inline(always)]
