@@ -1,10 +1,12 @@
 //! Against the f64 oracle: every dtype, every chunk of D, every feature, sizes around the tile.
 
 use half::{bf16, f16};
+use inbatch::cuda::InBatchLoss;
+use inbatch::cuda::cudarc::driver::sys::CUdevice_attribute_enum;
 use inbatch::oracle;
 use inbatch::{Element, LossConfig, PositiveCorrection, Reduction};
 
-use crate::support::{Case, Gpu, Real, Results, Shape, gpu, step};
+use crate::support::{Case, Gpu, OnDevice, Real, Results, Shape, bits, gpu, step};
 
 fn widen<T: Element>(values: &[T]) -> Vec<f64> {
     values.iter().map(|value| f64::from(value.to_f32())).collect()
@@ -121,6 +123,24 @@ fn dtypes() {
         run::<f16, f32>(&gpu, (9, 11, 2, dim, 1), plain(), false, seed);
         run::<bf16, f32>(&gpu, (9, 11, 2, dim, 1), plain(), false, seed);
     }
+}
+
+/// So many rows that nothing is split: each block meets every tile and carries its sums from one to the next.
+#[test]
+fn many_tiles_in_one_block() {
+    let gpu = gpu();
+    let count = CUdevice_attribute_enum::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT;
+    let multiprocessors = gpu.device.stream().context().attribute(count).unwrap() as usize;
+    let rows = 128 * multiprocessors;
+    let config = plain().exclude_same_user(true);
+    let case = Case::<f32>::random((rows, rows + 70, 90, 9, 30), 12);
+    let got: Results<f32> = step(&gpu, config, &case, true);
+    compare(&got, &expect(&case, &config, true), "many tiles");
+    // The loss alone goes through a kernel of its own, with the same bits.
+    let inputs = OnDevice::new(&gpu.device, &case);
+    let mut loss = InBatchLoss::new(&gpu.device, config).unwrap();
+    let output = loss.evaluate(&inputs.batch(true, true)).unwrap();
+    assert_eq!(bits(&output.row_losses().unwrap()), got.row_losses);
 }
 
 #[test]

@@ -25,6 +25,10 @@ pub(crate) fn gpu() -> Gpu {
         emulator.clear();
     }
     let device = DEVICE.get_or_init(|| {
+        // Few multiprocessors make few splits, so that a block sees several tiles.
+        if let Some(emulator) = emulator {
+            emulator.set("multiprocessors", "1").expect("a setting of the emulator");
+        }
         let device = Device::new(0).expect("the device");
         println!("device: {}", device.name());
         for file in cuda::ptx() {
