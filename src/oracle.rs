@@ -14,7 +14,8 @@
 //! ```
 //!
 //! and from `dz` every gradient by the chain rule. A row with `g_i = 0` contributes exactly 0, NaN or
-//! not. A row without negatives has loss 0 and no gradient.
+//! not. A row without negatives has loss 0 and no gradient. A row with a negative at +inf has loss +inf and NaN
+//! gradients.
 
 use crate::problem::check_length;
 use crate::{Error, Length, LossConfig, PositiveCorrection, Reduction, Result};
@@ -194,10 +195,13 @@ impl Embeddings {
     }
 
     /// The gradient of rows `first..` before normalisation, from the gradient after it:
-    /// `(d - <d, x^> x^) / norm`.
+    /// `(d - <d, x^> x^) / norm`. No gradient stays none, whatever the row holds.
     fn through_norm(&self, first: usize, mut gradient: Vec<f64>, normalize: bool) -> Vec<f64> {
         if normalize {
             for (k, d) in gradient.chunks_exact_mut(self.dim).enumerate() {
+                if d.iter().all(|d| *d == 0.0) {
+                    continue;
+                }
                 let (unit, norm) = (self.row(first + k), self.norms[first + k]);
                 let along = dot(d, unit);
                 d.iter_mut()
@@ -264,7 +268,8 @@ impl Dense<'_> {
             let g = coefficients[i];
             let mut d_inverse_temperature = 0.0;
             if g != 0.0 && !negatives.is_empty() {
-                let dz = negatives.iter().map(|&j| (j, g * mass * (z[j] - lse).exp()));
+                let softmax = |j: usize| if lse == f64::INFINITY { f64::NAN } else { (z[j] - lse).exp() };
+                let dz = negatives.iter().map(|&j| (j, g * mass * softmax(j)));
                 for (j, dz) in dz.chain([(positive, -g * mass)]) {
                     d_inverse_temperature += dz * scores[j];
                     for d in 0..dim {

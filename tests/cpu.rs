@@ -2,7 +2,12 @@
 
 mod common;
 
-use common::{Cpu, Limits, properties};
+use common::case::Case;
+use common::cpu_subject::Cpu;
+use common::spec::{BankSpec, Spec};
+use common::subject::Subject;
+use common::{Limits, edges, properties};
+use inbatch::{Dtype, LossConfig, Reduction};
 
 #[test]
 fn a_step_matches_the_oracle() {
@@ -36,4 +41,124 @@ fn forward_and_backward_are_a_step_bit_for_bit() {
 fn runs_repeat_bit_for_bit() {
     let mut cpu = Cpu::default();
     properties::for_random_cases(Limits::full(), |_, case| properties::repeats_bit_for_bit(&mut cpu, case));
+}
+
+/// A property of `edges` on random cases of a few rows up to several tiles.
+fn edge(property: impl Fn(&mut Cpu, &Case) -> Result<(), String>) {
+    let limits = Limits { cases: Limits::full().cases / 4, ..Limits::full() };
+    let mut cpu = Cpu::default();
+    properties::for_random_cases(limits, |_, case| property(&mut cpu, case));
+}
+
+#[test]
+fn nan_stays_in_its_row() {
+    edge(|cpu, case| edges::nan_stays_in_its_row(cpu, case, case.rows() / 2));
+}
+
+#[test]
+fn rows_without_weight_take_no_part() {
+    edge(edges::rows_without_weight_take_no_part);
+}
+
+#[test]
+fn rows_without_upstream_take_no_part() {
+    edge(edges::rows_without_upstream_take_no_part);
+}
+
+#[test]
+fn a_negative_at_plus_infinity_is_an_infinite_loss() {
+    edge(edges::infinite_negative);
+}
+
+#[test]
+fn a_negative_at_minus_infinity_is_absent() {
+    edge(edges::vanishing_negative);
+}
+
+#[test]
+fn no_negatives_no_loss() {
+    edge(edges::no_negatives);
+}
+
+#[test]
+fn zero_rows_are_zero_vectors_when_normalised() {
+    edge(edges::zero_rows_normalised);
+}
+
+#[test]
+fn norms_beyond_f32_are_normalised() {
+    edge(edges::extreme_norms_normalised);
+}
+
+#[test]
+fn neutral_options_change_nothing() {
+    edge(edges::neutral_options);
+}
+
+#[test]
+fn results_do_not_depend_on_the_number_of_threads() {
+    let pools: Vec<rayon::ThreadPool> = [1, 2, 3, 7]
+        .into_iter()
+        .map(|threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap())
+        .collect();
+    let limits = Limits { rows: 300, columns: 6000, dim: 24, cases: Limits::full().cases / 8 };
+    properties::for_random_cases(limits, |_, case| {
+        let run = |pool: &rayon::ThreadPool| pool.install(|| Cpu::default().step(case).unwrap());
+        let expected = run(&pools[0]);
+        let differs = pools[1..].iter().find(|pool| !run(pool).same_bits(&expected));
+        differs.map_or(Ok(()), |pool| Err(format!("{} threads differ from 1", pool.current_num_threads())))
+    });
+}
+
+/// Several row tiles, several splits of the columns, tiles of every segment: more than random cases reach.
+#[test]
+fn large_shapes_match_the_oracle() {
+    let spec = |rows, dim, extra, capacity| Spec {
+        seed: 5,
+        dtype: Dtype::F32,
+        gradient_dtype: Dtype::F32,
+        rows,
+        dim,
+        offset: 3,
+        surplus: 10,
+        extra: Some(extra),
+        wants_extra_gradient: true,
+        bank: Some(BankSpec {
+            capacity,
+            pushes: vec![capacity / 2, capacity / 2 + 7, 9],
+            warm_up: 0,
+            max_age: Some(2),
+        }),
+        temperature: 0.05,
+        spread: 2.0,
+        lean: 0.2,
+        log_q: true,
+        logq_scale: 1.0,
+        corrected: true,
+        exclude_item: true,
+        exclude_user: true,
+        distinct_ids: 50,
+        normalize: false,
+        weights: true,
+        reduction: Reduction::Mean,
+        upstream: false,
+    };
+    for spec in [spec(700, 9, 1100, 3000), spec(4200, 3, 300, 100), spec(3, 17, 2, 9000)] {
+        let case = spec.build();
+        properties::step_matches_oracle(&mut Cpu::default(), &case).unwrap();
+        properties::halves_equal_step(&mut Cpu::default(), &case).unwrap();
+    }
+}
+
+/// Every id alike: B x N accidental hits, no memory for them.
+#[test]
+fn all_ids_alike_stay_linear() {
+    let rows = 3000;
+    let users: Vec<f32> = (0..rows * 4).map(|k| (k % 7) as f32 - 3.0).collect();
+    let ids = vec![9; rows];
+    let config = LossConfig::new(1.0).unwrap().exclude_same_item(true).exclude_same_user(true);
+    let mut loss = inbatch::cpu::InBatchLoss::new(config).unwrap();
+    let batch = inbatch::cpu::Batch::new(&users, &users, 4).item_ids(&ids).user_ids(&ids);
+    let output = loss.evaluate(&batch).unwrap();
+    assert!(output.row_losses().iter().all(|loss| *loss == 0.0));
 }

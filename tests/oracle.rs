@@ -3,7 +3,8 @@
 
 mod common;
 
-use common::{Case, Limits, properties};
+use common::case::Case;
+use common::{Limits, properties};
 use inbatch::{Error, LossConfig, PositiveCorrection, Reduction, oracle};
 use serde_json::Value;
 

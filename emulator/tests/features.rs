@@ -246,7 +246,7 @@ fn half_precision() {
 
 #[test]
 fn asynchronous_copies_through_a_ring() {
-    let n = 8 * 256 - 101_i32;
+    let n: i32 = 8 * 256 - 101;
     let x: Vec<f32> = (0..n).map(|k| (k % 977) as f32).collect();
     for seed in 0..4 {
         let device = Device::new(seed, 1);

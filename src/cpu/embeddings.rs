@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use pulp::Arch;
 use rayon::prelude::*;
 
 use super::product::Rows;
@@ -71,11 +72,25 @@ fn convert<'a, T: Element>(
     T::widen(source, rows);
     padding.fill(0.0);
     if let Some(inverse_norms) = inverse_norms {
-        for (row, inverse) in rows.chunks_exact_mut(dim).zip(&inverse_norms[range]) {
-            row.iter_mut().for_each(|x| *x = (f64::from(*x) * inverse) as f32);
-        }
+        let scale_rows = || {
+            for (row, inverse) in rows.chunks_exact_mut(dim).zip(&inverse_norms[range]) {
+                scale(row, *inverse);
+            }
+        };
+        Arch::new().dispatch(scale_rows);
     }
     buffer
+}
+
+/// Multiplies a row by a factor that may lie outside the range of f32.
+#[inline(always)]
+fn scale(row: &mut [f32], factor: f64) {
+    let narrow = factor as f32;
+    if narrow == 0.0 || narrow.is_normal() {
+        row.iter_mut().for_each(|x| *x *= narrow);
+    } else {
+        row.iter_mut().for_each(|x| *x = (f64::from(*x) * factor) as f32);
+    }
 }
 
 /// `<a, b>`, products and sum in f64: exact products, so that only the sum rounds. Eight running sums let

@@ -85,6 +85,9 @@ impl<'a> Partial<'a> {
 mod tests {
     use super::*;
 
+    /// A base-2 logit and an embedding.
+    type Column = (f32, [f32; 3]);
+
     /// Owned storage for a partial of one row.
     #[derive(Clone)]
     struct One {
@@ -93,7 +96,7 @@ mod tests {
     }
 
     impl One {
-        fn of(columns: &[(f32, [f32; 3])]) -> Self {
+        fn of(columns: &[Column]) -> Self {
             let mut one = One { stats: [0.0; 2], output: [f32::NAN; 3] };
             let mut partial = Partial::new(&mut one.stats, Some(&mut one.output));
             partial.clear();
@@ -130,9 +133,9 @@ mod tests {
     }
 
     /// Columns in three sets, some of them absent or hugely apart.
-    fn sets() -> Vec<[Vec<(f32, [f32; 3])>; 3]> {
+    fn sets() -> Vec<[Vec<Column>; 3]> {
         let mut random = fastrand::Rng::with_seed(7);
-        let mut columns = |n: usize, scale: f32| -> Vec<(f32, [f32; 3])> {
+        let mut columns = |n: usize, scale: f32| -> Vec<Column> {
             (0..n)
                 .map(|_| {
                     let x = (random.f32() - 0.5) * scale;

@@ -73,7 +73,8 @@ impl<T: Element> RowSweep<'_, T> {
         let batch = &self.columns.segments[0];
         let items =
             load(batch.embeddings, positives.clone(), dim, self.column_norms, 0, &mut scratch.streamed);
-        let inverse_temperature = 1.0 / f64::from(config.temperature());
+        // The sweep's own rounding of 1/tau: an error common to all logits cancels in LSE - z+.
+        let inverse_temperature = f64::from(self.scale) / LOG2_E;
         for (k, i) in rows.enumerate() {
             let (max, sum) = (merged.max[k], merged.sum[k]);
             if let Some(output) = merged.output_row(k, dim).filter(|_| sum != 0.0) {

@@ -180,3 +180,67 @@ impl WithSimd for Weights<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Exp2<'a>(&'a mut [f32]);
+
+    impl WithSimd for Exp2<'_> {
+        type Output = ();
+
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, simd: S) {
+            let (vectors, tail) = S::as_mut_simd_f32s(self.0);
+            assert!(tail.is_empty());
+            vectors.iter_mut().for_each(|x| *x = exp2(simd, *x));
+        }
+    }
+
+    fn run(mut x: Vec<f32>) -> Vec<f32> {
+        x.resize(x.len().next_multiple_of(64), 0.0);
+        Arch::new().dispatch(Exp2(&mut x));
+        x
+    }
+
+    #[test]
+    fn exp2_is_within_two_ulp() {
+        let inputs: Vec<f32> =
+            (-126 * 512 * 16..128 * 512 * 16).map(|k| k as f32 / 8192.0 + 1.3e-5).collect();
+        let mut worst = 0.0f64;
+        for (x, found) in inputs.iter().zip(run(inputs.clone())) {
+            if *x >= 128.0 {
+                continue;
+            }
+            let exact = f64::from(*x).exp2();
+            let ulp = exact.log2().floor().exp2() * f64::from(f32::EPSILON);
+            worst = worst.max((f64::from(found) - exact).abs() / ulp);
+        }
+        assert!(worst <= 2.0, "{worst} ulp");
+        assert!(worst > 0.1, "nothing was compared");
+    }
+
+    #[test]
+    fn exp2_at_the_ends() {
+        let inputs = vec![
+            f32::NAN,
+            f32::INFINITY,
+            f32::NEG_INFINITY,
+            f32::MAX,
+            -f32::MAX,
+            0.0,
+            -0.0,
+            1.0,
+            -126.0,
+            -126.001,
+            127.0,
+            128.0,
+        ];
+        let found = run(inputs);
+        assert!(found[0].is_nan());
+        let expected = [f32::INFINITY, 0.0, f32::INFINITY, 0.0, 1.0, 1.0, 2.0, f32::MIN_POSITIVE, 0.0];
+        assert_eq!(found[1..10], expected);
+        assert_eq!(found[10..12], [2f32.powi(127), f32::INFINITY]);
+    }
+}

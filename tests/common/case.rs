@@ -160,16 +160,17 @@ impl Case {
         std::iter::once(&mut self.users).chain(items.map(|items| &mut items.embeddings))
     }
 
-    /// The same problem with each embedding moved by a relative 1e-3: the same conditioning, other
-    /// roundings. Duplicates move alike, so that they stay duplicates.
+    /// The same problem with each embedding moved by up to a relative 1e-3, or one spacing of its type: the
+    /// same conditioning, other roundings. Duplicates move alike, so that they stay duplicates.
     pub(crate) fn sibling(&self, seed: u64) -> Self {
         let mut sibling = self.clone();
         let dtype = self.dtype;
+        let span = (2.0 * epsilon(dtype)).max(2e-3) as f32;
         for buffer in sibling.embeddings_mut() {
             for x in buffer {
                 let mut random =
                     fastrand::Rng::with_seed(seed ^ u64::from(x.to_bits()).wrapping_mul(0x9e37_79b9));
-                *x = round_to(dtype, *x * (1.0 + 2e-3 * (random.f32() - 0.5)));
+                *x = round_to(dtype, *x * (1.0 + span * (random.f32() - 0.5)));
             }
         }
         sibling

@@ -1,0 +1,191 @@
+//! Every error variant is provoked by some test, and bad input never panics.
+
+use inbatch::bank::BankConfig;
+use inbatch::cpu::{Batch, Gradients, InBatchLoss, Items, MemoryBank};
+use inbatch::{Error, LossConfig, Reduction, Segment};
+
+const USERS: [f32; 4] = [0.5, -0.5, 1.0, 0.25];
+
+fn config() -> LossConfig {
+    LossConfig::new(0.5).unwrap()
+}
+
+fn batch<'a>() -> Batch<'a, f32> {
+    Batch::new(&USERS, &USERS, 2)
+}
+
+/// The error of a step, of a forward and of an evaluation, which must agree.
+fn error(config: LossConfig, batch: &Batch<'_, f32>) -> Error {
+    let mut loss = InBatchLoss::new(config).unwrap();
+    let (mut d_users, mut d_items) = ([f32::NAN; 4], [f32::NAN; 4]);
+    let step = loss.step(batch, &mut Gradients::new(&mut d_users, &mut d_items)).unwrap_err();
+    assert!(d_users.iter().chain(&d_items).all(|x| x.is_nan()), "a failing step wrote gradients");
+    assert_eq!(loss.forward(batch).unwrap_err().to_string(), step.to_string());
+    assert_eq!(loss.evaluate(batch).unwrap_err().to_string(), step.to_string());
+    step
+}
+
+#[test]
+fn configuration() {
+    for bad in [0.0, -1.0, f32::NAN, f32::INFINITY, 1e-39] {
+        assert!(matches!(LossConfig::new(bad), Err(Error::Temperature(_))), "{bad}");
+    }
+    assert!(matches!(config().logq_scale(f32::NAN), Err(Error::LogqScale(_))));
+    assert!(matches!(BankConfig::new(0, 2), Err(Error::BankCapacity)));
+    assert!(matches!(BankConfig::new(2, 0), Err(Error::Dimension { .. })));
+}
+
+#[test]
+fn shapes() {
+    for dim in [0, 1025] {
+        assert!(matches!(error(config(), &Batch::new(&USERS, &USERS, dim)), Error::Dimension { .. }));
+    }
+    assert!(matches!(error(config(), &Batch::new(&USERS, &USERS, 3)), Error::NotRows { what: "users", .. }));
+    assert!(matches!(error(config(), &Batch::new(&USERS[..0], &USERS, 2)), Error::NoRows));
+    assert!(matches!(error(config(), &batch().offset(1)), Error::PositivesOutside { .. }));
+    assert!(matches!(error(config(), &batch().offset(usize::MAX)), Error::PositivesOutside { .. }));
+    let three = [0.0; 3];
+    for (bad, what) in [
+        (batch().log_q(&three), "log_q"),
+        (batch().weights(&three), "weights"),
+        (batch().item_ids(&[1, 2, 3]), "item_ids"),
+        (batch().user_ids(&[1, 2, 3]), "user_ids"),
+        (batch().extra(Items::new(&USERS).log_q(&three)), "extra log_q"),
+    ] {
+        let error = error(config(), &bad);
+        assert!(matches!(error, Error::Length { what: found, .. } if found == what), "{error}");
+    }
+}
+
+#[test]
+fn missing_fields() {
+    let log_q = [0.0; 2];
+    let half = batch().log_q(&log_q).extra(Items::new(&USERS));
+    assert!(matches!(error(config(), &half), Error::MissingLogQ(Segment::Extra)));
+    let other = batch().extra(Items::new(&USERS).log_q(&log_q));
+    assert!(matches!(error(config(), &other), Error::MissingLogQ(Segment::Batch)));
+    let by_item = config().exclude_same_item(true);
+    assert!(matches!(error(by_item, &batch()), Error::MissingItemIds(Segment::Batch)));
+    let half = batch().item_ids(&[1, 2]).extra(Items::new(&USERS));
+    assert!(matches!(error(by_item, &half), Error::MissingItemIds(Segment::Extra)));
+    assert!(matches!(error(config().exclude_same_user(true), &batch()), Error::MissingUserIds));
+    let weighted = config().reduction(Reduction::WeightedMean);
+    assert!(matches!(error(weighted, &batch()), Error::MissingWeights));
+    for bad in [[0.0, 0.0], [1.0, -1.0], [f32::NAN, 1.0], [f32::INFINITY, 1.0]] {
+        assert!(matches!(error(weighted, &batch().weights(&bad)), Error::WeightSum(_)));
+    }
+}
+
+#[test]
+fn gradients() {
+    let mut loss = InBatchLoss::new(config()).unwrap();
+    let (mut good, mut short) = ([0.0_f32; 4], [0.0_f32; 2]);
+    let result = loss.step(&batch(), &mut Gradients::new(&mut short, &mut good));
+    assert!(matches!(result, Err(Error::Length { .. })));
+    let mut other = [0.0_f32; 4];
+    let result = loss.step(&batch(), &mut Gradients::new(&mut good, &mut other).extra(&mut short));
+    assert!(matches!(result, Err(Error::UnexpectedExtraGradient)));
+    assert!(matches!(
+        loss.forward(&batch()).unwrap().d_inverse_temperature(),
+        Err(Error::NoTemperatureGradient)
+    ));
+}
+
+#[test]
+fn backward_needs_its_forward() {
+    let mut loss = InBatchLoss::new(config()).unwrap();
+    let (mut d_users, mut d_items) = ([0.0_f32; 4], [0.0_f32; 4]);
+    let mut gradients = Gradients::new(&mut d_users, &mut d_items);
+    assert!(matches!(loss.backward(&batch(), None, &mut gradients), Err(Error::NoForward(_))));
+    loss.forward(&Batch::new(&USERS, &USERS, 1)).unwrap();
+    assert!(matches!(loss.backward(&batch(), None, &mut gradients), Err(Error::NoForward(_))));
+    loss.forward(&batch()).unwrap();
+    let two = [1.0_f32; 2];
+    let result = loss.backward(&batch(), Some((&two).into()), &mut gradients);
+    assert!(matches!(result, Err(Error::Length { what: "upstream", .. })));
+    assert!(loss.backward(&batch(), None, &mut gradients).is_ok());
+    loss.evaluate(&batch()).unwrap();
+    assert!(matches!(loss.backward(&batch(), None, &mut gradients), Err(Error::NoForward(_))));
+}
+
+#[test]
+fn no_scalar_without_a_reduction() {
+    let mut loss = InBatchLoss::new(config().reduction(Reduction::None)).unwrap();
+    assert!(matches!(loss.evaluate(&batch()).unwrap().loss(), Err(Error::NoScalarLoss)));
+}
+
+#[test]
+fn banks() {
+    let bank = MemoryBank::<f32>::new(BankConfig::new(4, 3).unwrap()).unwrap();
+    assert!(matches!(error(config(), &batch().bank(&bank)), Error::BankDimension { .. }));
+    let bare = BankConfig::new(4, 2).unwrap().without_log_q().without_item_ids();
+    let bare = MemoryBank::<f32>::new(bare).unwrap();
+    let log_q = [0.0; 2];
+    let found = error(config(), &batch().log_q(&log_q).bank(&bare));
+    assert!(matches!(found, Error::MissingLogQ(Segment::Bank)));
+    let by_item = config().exclude_same_item(true);
+    let found = error(by_item, &batch().item_ids(&[1, 2]).bank(&bare));
+    assert!(matches!(found, Error::MissingItemIds(Segment::Bank)));
+
+    let mut bank = MemoryBank::<f32>::new(BankConfig::new(4, 2).unwrap()).unwrap();
+    let before = bank.snapshot();
+    assert!(matches!(bank.push(&Items::new(&USERS)), Err(Error::BankField { field: "log_q", .. })));
+    assert!(matches!(bank.push(&Items::new(&USERS[..3])), Err(Error::NotRows { .. })));
+    let log_q = [0.0; 3];
+    let bad = Items::new(&USERS).log_q(&log_q).item_ids(&[1, 2]);
+    assert!(matches!(bank.push(&bad), Err(Error::Length { .. })));
+    assert_eq!(bank.snapshot(), before);
+    let huge = MemoryBank::<f32>::new(BankConfig::new(usize::MAX / 2, 1024).unwrap());
+    assert!(matches!(huge, Err(Error::OutOfMemory { .. })));
+    let huge = MemoryBank::<f32>::new(BankConfig::new(usize::MAX / 1024, 1).unwrap());
+    assert!(matches!(huge, Err(Error::OutOfMemory { .. })));
+}
+
+#[test]
+fn sizes_beyond_the_index_type() {
+    let shape = inbatch::Problem {
+        rows: 1 << 40,
+        dim: 1024,
+        batch_columns: 1 << 40,
+        extra_columns: 0,
+        bank_columns: 0,
+        offset: 0,
+        dtype: inbatch::Dtype::F32,
+    };
+    let mut loss = InBatchLoss::new(config()).unwrap();
+    assert!(matches!(loss.reserve(&shape), Err(Error::OutOfMemory { .. })));
+}
+
+/// Fails when a variant is added that no test names.
+#[test]
+fn every_variant_is_provoked_somewhere() {
+    let source = include_str!("../src/error.rs");
+    let body = source.split("pub enum Error {").nth(1).unwrap();
+    let variants: Vec<&str> = body
+        .lines()
+        .filter(|line| line.starts_with("    ") && !line.starts_with("     "))
+        .map(str::trim)
+        .filter(|line| line.starts_with(char::is_uppercase))
+        .map(|line| line.split(|c: char| !c.is_alphanumeric()).next().unwrap())
+        .collect();
+    assert!(variants.len() > 20, "{variants:?}");
+    let tests = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let mut text = String::new();
+    let mut folders = vec![tests];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            match path.is_dir() {
+                true => folders.push(path),
+                false => text.push_str(&std::fs::read_to_string(path).unwrap_or_default()),
+            }
+        }
+    }
+    // Too large a count needs buffers of 2^31 rows, which a test machine does not have.
+    let unreachable = ["TooLarge"];
+    let missing: Vec<&&str> = variants
+        .iter()
+        .filter(|variant| !unreachable.contains(variant) && !text.contains(&format!("Error::{variant}")))
+        .collect();
+    assert!(missing.is_empty(), "no test provokes {missing:?}");
+}

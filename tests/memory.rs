@@ -1,0 +1,110 @@
+//! What a step allocates: the stated workspace once, then nothing of its own; linear in B and N.
+//!
+//! The `gemm` library allocates a packing buffer inside each product and frees it there, and rayon a queue
+//! block now and then; both are bounded here, not hidden.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use inbatch::cpu::{Batch, Gradients, InBatchLoss};
+use inbatch::{LossConfig, Problem};
+
+struct Counting;
+
+static LIVE: AtomicUsize = AtomicUsize::new(0);
+static PEAK: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: every call is passed on to the system's allocator unchanged.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let live = LIVE.fetch_add(layout.size(), Relaxed) + layout.size();
+        PEAK.fetch_max(live, Relaxed);
+        // SAFETY: the caller's contract is ours.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        LIVE.fetch_sub(layout.size(), Relaxed);
+        // SAFETY: the caller's contract is ours.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// The most that was live during `call` above what was live before it, and what it left behind.
+fn measure(call: impl FnOnce()) -> (usize, usize) {
+    let before = LIVE.load(Relaxed);
+    PEAK.store(before, Relaxed);
+    call();
+    (PEAK.load(Relaxed) - before, LIVE.load(Relaxed).saturating_sub(before))
+}
+
+/// What products may pack, for each thread: the library's level-2 slab and one buffer a product.
+const PACKING: usize = 6 << 20;
+
+const DIM: usize = 32;
+
+struct Inputs {
+    users: Vec<f32>,
+    ids: Vec<i64>,
+    d_users: Vec<f32>,
+    d_items: Vec<f32>,
+}
+
+impl Inputs {
+    fn new(rows: usize) -> Self {
+        let mut random = fastrand::Rng::with_seed(rows as u64);
+        Self {
+            users: (0..rows * DIM).map(|_| random.f32() - 0.5).collect(),
+            ids: (0..rows).map(|_| random.i64(0..50)).collect(),
+            d_users: vec![f32::NAN; rows * DIM],
+            d_items: vec![f32::NAN; rows * DIM],
+        }
+    }
+
+    fn problem(&self, config: &LossConfig) -> Problem {
+        Problem::new(&self.batch(), config).unwrap()
+    }
+
+    fn batch(&self) -> Batch<'_, f32> {
+        Batch::new(&self.users, &self.users, DIM).item_ids(&self.ids)
+    }
+
+    fn step(&mut self, loss: &mut InBatchLoss) {
+        let batch = Batch::new(&self.users, &self.users, DIM).item_ids(&self.ids);
+        loss.step(&batch, &mut Gradients::new(&mut self.d_users, &mut self.d_items)).unwrap();
+    }
+}
+
+#[test]
+fn a_step_uses_the_stated_workspace_and_then_nothing() {
+    let config = LossConfig::new(0.2).unwrap().exclude_same_item(true).normalize(true);
+    let threads = rayon::current_num_threads();
+    let packing = PACKING * threads;
+    // The pool and the library's thread-local buffers exist from here on.
+    Inputs::new(2000).step(&mut InBatchLoss::new(config).unwrap());
+
+    let mut stated = vec![];
+    for rows in [2000, 4000, 8000] {
+        let mut inputs = Inputs::new(rows);
+        let mut loss = InBatchLoss::new(config).unwrap();
+        let problem = inputs.problem(&config);
+        let bytes = loss.workspace_bytes(&problem) as usize;
+        let (_, reserved) = measure(|| loss.reserve(&problem).unwrap());
+        assert!(reserved <= bytes && bytes - reserved < 4096, "{rows} rows: {reserved} of {bytes} bytes");
+        for smaller in [rows, rows, rows / 2 + 1] {
+            let mut smaller = Inputs::new(smaller);
+            let (peak, left) = measure(|| smaller.step(&mut loss));
+            assert!(left < 4096, "{rows} rows: a later step left {left} bytes");
+            assert!(peak < packing, "{rows} rows: a later step needed {peak} bytes");
+        }
+        inputs.step(&mut loss);
+        assert!(inputs.d_users.iter().chain(&inputs.d_items).all(|x| x.is_finite()));
+        stated.push(bytes);
+    }
+    // Linear: twice the rows at most twice the bytes, and far below a score matrix.
+    assert!(stated[1] <= 2 * stated[0] && stated[2] <= 2 * stated[1], "{stated:?}");
+    assert!(stated[2] < 8000 * 8000 * 4 / 20, "{stated:?}");
+}
