@@ -1,4 +1,6 @@
 //! Each check finds its defect by the right name, and says nothing of the mended twin.
+#![allow(clippy::result_large_err, reason = "the errors of a few calls in a test")]
+
 use ptx_emulator::exec::{Checks, FaultKind, LaunchConfig, LaunchStats, Program, Report, Settings, launch};
 use ptx_emulator::memory::DeviceMemory;
 

@@ -1,4 +1,6 @@
 //! Whole kernels, as nvcc compiles them, against plain Rust.
+#![allow(clippy::result_large_err, reason = "the errors of a few calls in a test")]
+
 use ptx_emulator::exec::{Checks, LaunchConfig, LaunchStats, Program, Report, Settings, launch};
 use ptx_emulator::memory::DeviceMemory;
 

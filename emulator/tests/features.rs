@@ -1,4 +1,6 @@
 //! Groups of instructions in kernels as nvcc compiles them, against plain Rust.
+#![allow(clippy::result_large_err, reason = "the errors of a few calls in a test")]
+
 use half::{bf16, f16};
 use ptx_emulator::exec::{LaunchConfig, Program, Report, Settings, launch};
 use ptx_emulator::memory::DeviceMemory;
@@ -80,7 +82,8 @@ fn divergent_calls_of_functions() {
     let y = device.room(96);
     device.launch("calls", [1, 96, 0], &pointers(&[y]));
     let twice = |v: u32| if v % 2 == 1 { collatz(u64::from(v) + 1) * 2 } else { v * 2 };
-    let want: Vec<u32> = (0..96).map(|t| if t % 3 != 0 { twice(t) } else { collatz(u64::from(t) + 5) }).collect();
+    let want: Vec<u32> =
+        (0..96).map(|t| if t % 3 != 0 { twice(t) } else { collatz(u64::from(t) + 5) }).collect();
     assert_eq!(device.read(y, 96), want);
 }
 
@@ -243,18 +246,20 @@ fn half_precision() {
 
 #[test]
 fn asynchronous_copies_through_a_ring() {
-    let n = 8 * 256 - 101;
+    let n: i32 = 8 * 256 - 101;
     let x: Vec<f32> = (0..n).map(|k| (k % 977) as f32).collect();
     for seed in 0..4 {
         let device = Device::new(seed, 1);
         let y = device.room(64);
         let mut params = pointers(&[device.floats(&x), y]);
-        params.extend((n as i32).to_le_bytes());
+        params.extend(n.to_le_bytes());
         device.launch("tile_copy", [1, 64, 3 * 1024], &params);
         let want: Vec<f32> = (0..64)
             .map(|t| {
                 let at = |k: usize, j: usize| x.get(k * 256 + (t * 4 + j + 36) % 256).copied().unwrap_or(0.0);
-                (0..8).flat_map(|k| (0..4).map(move |j| (k, j))).fold(0.0, |sum, (k, j)| at(k, j).mul_add(k as f32 + 1.0, sum))
+                (0..8)
+                    .flat_map(|k| (0..4).map(move |j| (k, j)))
+                    .fold(0.0, |sum, (k, j)| at(k, j).mul_add(k as f32 + 1.0, sum))
             })
             .collect();
         assert_eq!(device.read_floats(y, 64), want);
@@ -269,9 +274,15 @@ fn matrix_fragments() {
     let device = Device::new(9, 1);
     let a: Vec<f16> = (0..256).map(|k| f16::from_f32((k * 37 % 41) as f32 - 20.0)).collect();
     let b: Vec<f16> = (0..128).map(|k| f16::from_f32((k * 23 % 31) as f32 - 15.0)).collect();
-    let pack = |h: &[f16]| h.chunks(2).map(|p| u32::from(p[0].to_bits()) | u32::from(p[1].to_bits()) << 16).collect::<Vec<_>>();
+    let pack = |h: &[f16]| {
+        h.chunks(2).map(|p| u32::from(p[0].to_bits()) | u32::from(p[1].to_bits()) << 16).collect::<Vec<_>>()
+    };
     let (c, out) = (device.room(128), device.room(64));
-    device.launch("matrices", [1, 32, 0], &pointers(&[device.words(&pack(&a)), device.words(&pack(&b)), c, out]));
+    device.launch(
+        "matrices",
+        [1, 32, 0],
+        &pointers(&[device.words(&pack(&a)), device.words(&pack(&b)), c, out]),
+    );
     let got = device.read_floats(c, 128);
     for row in 0..16 {
         for column in 0..8 {

@@ -1,6 +1,8 @@
-//! Hostile PTX: whatever the bytes, the parser answers, soon, with a module or an error that has a place.
+//! Hostile PTX: whatever the bytes, the parser and the loader answer, soon, with a module or an error that has a place.
 
 use proptest::prelude::*;
+use ptx_emulator::exec::{Program, Settings};
+use ptx_emulator::memory::DeviceMemory;
 use ptx_emulator::ptx::{ParseError, parse};
 use std::time::{Duration, Instant};
 
@@ -21,6 +23,53 @@ fn probe(source: &str) -> Result<(), ParseError> {
         assert!(error.text.chars().count() <= 160, "{error:?}");
     }
     answer
+}
+
+/// Kernels that load, whose mutants get past the parser more often than not.
+const KERNELS: [&str; 3] = [
+    include_str!("fixtures/tensor.ptx"),
+    include_str!("kernels/basic.ptx"),
+    include_str!("kernels/checks.ptx"),
+];
+
+/// Loads: parses, resolves every instruction and places the variables in a small memory.
+fn load(source: &str) -> bool {
+    let memory = DeviceMemory::new(1 << 20);
+    let start = Instant::now();
+    let answer = Program::load(source, &Settings::default(), &memory);
+    assert!(start.elapsed() < Duration::from_secs(5), "{} bytes took {:?}", source.len(), start.elapsed());
+    match answer {
+        Ok(_) => true,
+        Err(error) => {
+            assert!(!error.message.is_empty(), "{error:?}");
+            false
+        }
+    }
+}
+
+/// Changes bytes here and there: replaced, flipped, removed, punctuation or a copied word put in.
+fn mutate(source: &str, edits: &[(f64, u8, u8)]) -> String {
+    let mut bytes = source.as_bytes().to_vec();
+    let words: Vec<&str> = source.split_whitespace().collect();
+    for (place, edit, byte) in edits {
+        let at = (bytes.len() as f64 * place) as usize;
+        match edit % 5 {
+            0 => bytes[at] = *byte,
+            1 => bytes[at] ^= 1 << (byte % 8),
+            2 => drop(bytes.remove(at)),
+            3 => bytes.insert(at, b"{}[]();,.:@!|%<>0\"\n"[usize::from(*byte) % 19]),
+            _ => {
+                // A word of the same text in place of the rest of this one: often still good grammar.
+                let end = bytes[at..]
+                    .iter()
+                    .position(u8::is_ascii_whitespace)
+                    .map_or(bytes.len(), |length| at + length);
+                let word = words[(place * 1e9) as usize % words.len()];
+                bytes.splice(at..end, word.bytes());
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 fn kernel(statements: &str) -> String {
@@ -193,17 +242,79 @@ proptest! {
     }
 
     #[test]
-    fn mutated(which in 0..3usize, edits in prop::collection::vec((0.0..1.0f64, 0..4u8, any::<u8>()), 1..8)) {
-        let mut bytes = FIXTURES[which].as_bytes().to_vec();
-        for (place, edit, byte) in edits {
-            let at = (bytes.len() as f64 * place) as usize;
-            match edit {
-                0 => bytes[at] = byte,
-                1 => bytes[at] ^= 1 << (byte % 8),
-                2 => drop(bytes.remove(at)),
-                _ => bytes.insert(at, b"{}[]();,.:@!|%<>0\"\n"[usize::from(byte) % 19]),
+    fn mutated(which in 0..3usize, edits in prop::collection::vec((0.0..1.0f64, any::<u8>(), any::<u8>()), 1..8)) {
+        let _ = probe(&mutate(FIXTURES[which], &edits));
+    }
+
+    #[test]
+    fn mutated_and_loaded(which in 0..3usize, edits in prop::collection::vec((0.0..1.0f64, any::<u8>(), any::<u8>()), 1..5)) {
+        load(&mutate(KERNELS[which], &edits));
+    }
+
+    #[test]
+    fn random_words_loaded(words in prop::collection::vec(word(), 0..60)) {
+        load(&format!(".version 8.0\n.target sm_80\n{}", words.join(" ")));
+        load(&kernel(&words.join(" ")));
+    }
+}
+
+#[test]
+fn the_kernels_load_unharmed() {
+    for source in KERNELS {
+        assert!(load(source));
+    }
+}
+
+#[test]
+fn sizes_that_no_device_has_are_refused() {
+    let module =
+        |variable: &str| format!(".version 8.0\n.target sm_80\n{variable}\n.visible .entry k() {{ ret; }}\n");
+    for variable in [".global .b64 x[100000000000];", ".const .b8 x[1099511627776];"] {
+        assert!(!load(&module(variable)), "{variable}");
+    }
+    for variable in [".shared .b64 x[100000000000];", ".local .b64 x[100000000000];"] {
+        assert!(!load(&kernel(&format!("{variable}\nmov.u64 %rd1, x;"))), "{variable}");
+    }
+}
+
+#[test]
+fn operands_that_no_form_takes_are_refused() {
+    let registers =
+        ".reg .pred %p<4>;\n.reg .b16 %h<4>;\n.reg .b32 %r<4>;\n.reg .b64 %d<4>;\n.shared .b32 x;\nL:\n";
+    let operands = [
+        "%p0",
+        "!%p1",
+        "%h0",
+        "%r0",
+        "%d0",
+        "_",
+        "5",
+        "1.5",
+        "0f3F800000",
+        "x",
+        "L",
+        "[x]",
+        "[%r1]",
+        "[%d1+4]",
+        "{%r0, %r1}",
+        "{}",
+        "%r0|%p0",
+        "%tid.x",
+        "(%r0)",
+        "[%d0, {%r0}]",
+        "%nothing",
+    ];
+    let forms = ptx_emulator::exec::accepted_forms();
+    for form in &forms {
+        // The first alternative of each part of a pattern.
+        let name =
+            form.split(['[', '{', '|', ']', '}', ' ']).find(|part| !part.is_empty()).unwrap_or_default();
+        for count in 0..6 {
+            for shift in (count % 4..operands.len()).step_by(4) {
+                let list: Vec<&str> =
+                    (0..count).map(|k| operands[(shift + k * 5) % operands.len()]).collect();
+                load(&kernel(&format!("{registers}{name} {};", list.join(", "))));
             }
         }
-        let _ = probe(&String::from_utf8_lossy(&bytes));
     }
 }

@@ -139,15 +139,21 @@ fn panel(
     series: &[(&str, Points, RGBAColor)],
 ) -> DrawResult {
     let values = || series.iter().flat_map(|(_, points, _)| points.iter().map(|point| point.1));
-    let highest = values().fold(0.0, f64::max).max(1e-3) * 1.05;
-    let lowest = values().fold(f64::INFINITY, f64::min).min(0.0);
+    let highest = values().fold(f64::NEG_INFINITY, f64::max);
+    let lowest = values().fold(f64::INFINITY, f64::min);
+    let margin = 0.05 * (highest - lowest).max(1e-3);
     let mut chart = ChartBuilder::on(area)
         .caption(title, ("sans-serif", 18))
         .margin(10)
         .x_label_area_size(35)
         .y_label_area_size(50)
-        .build_cartesian_2d(0.0..last_epoch, lowest..highest)?;
-    chart.configure_mesh().x_desc("epoch").label_style(("sans-serif", 13)).draw()?;
+        .build_cartesian_2d(0.0..last_epoch, lowest - margin..highest + margin)?;
+    chart
+        .configure_mesh()
+        .light_line_style(TRANSPARENT)
+        .x_desc("epoch")
+        .label_style(("sans-serif", 13))
+        .draw()?;
     for (name, points, color) in series {
         let color = *color;
         chart
@@ -157,7 +163,7 @@ fn panel(
     }
     chart
         .configure_series_labels()
-        .position(SeriesLabelPosition::LowerRight)
+        .position(SeriesLabelPosition::MiddleRight)
         .label_font(("sans-serif", 12))
         .background_style(WHITE.mix(0.8))
         .draw()?;

@@ -1,7 +1,7 @@
 //! The CUDA backend as a [`Subject`] of the shared properties.
 
 use inbatch::cuda::{self, InBatchLoss, MemoryBank, View};
-use inbatch::{Element, Result};
+use inbatch::Result;
 
 use crate::common::case::{Case, Items};
 use crate::common::subject::{GradientResults, Results, Subject, narrow, widen};

@@ -14,6 +14,7 @@ use std::sync::{Mutex, PoisonError};
 /// # Errors
 /// A [`Report`] of the first defect found; memory then holds what was written before it. With several workers and
 /// several defects, which one is first may differ from run to run.
+#[expect(clippy::result_large_err, reason = "a report ends a launch: its size costs nothing")]
 pub fn launch(
     program: &Program,
     kernel: &Kernel,

@@ -76,7 +76,11 @@ impl SharedMemory {
     pub(crate) fn unready(&self, at: u32, len: u32) -> Option<Unready> {
         let first = (at >> 2) as usize;
         let words = self.state.get(first..first + (len as usize).div_ceil(4)).unwrap_or_default();
-        if words.iter().all(|state| *state == WRITTEN) { None } else { self.unready_bytes(at, len) }
+        if words.iter().fold(0, |other, state| other | state ^ WRITTEN) == 0 {
+            None
+        } else {
+            self.unready_bytes(at, len)
+        }
     }
 
     fn unready_bytes(&self, at: u32, len: u32) -> Option<Unready> {
@@ -102,7 +106,7 @@ impl SharedMemory {
     pub(crate) fn pending(&self, at: u32, len: u32) -> bool {
         let first = (at >> 2) as usize;
         let words = self.state.get(first..first + (len as usize).div_ceil(4)).unwrap_or_default();
-        words.iter().any(|state| state & PENDING != 0) && self.pending_bytes(at, len)
+        words.iter().fold(0, |all, state| all | state & PENDING) != 0 && self.pending_bytes(at, len)
     }
 
     fn pending_bytes(&self, at: u32, len: u32) -> bool {

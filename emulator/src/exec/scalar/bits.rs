@@ -70,19 +70,6 @@ pub enum Permute {
 }
 
 impl Permute {
-    /// The mode a modifier names.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Some(match name {
-            "f4e" => Self::Forward4,
-            "b4e" => Self::Backward4,
-            "rc8" => Self::Replicate8,
-            "ecl" => Self::EdgeClampLeft,
-            "ecr" => Self::EdgeClampRight,
-            "rc16" => Self::Replicate16,
-            _ => return None,
-        })
-    }
-
     /// Which of the eight source bytes goes to byte `place`; bit 3 asks for its sign instead.
     #[inline(always)]
     fn selector(self, control: u32, place: u32) -> u32 {
@@ -125,10 +112,4 @@ pub fn bfi(a: u64, b: u64, position: u32, length: u32, width: u32) -> u64 {
 pub fn bmsk(position: u32, length: u32, mode: Funnel) -> u32 {
     let (position, length) = (mode.amount(position), mode.amount(length));
     (u32::MAX.shr(32 - length)).shl(position)
-}
-
-/// `cnot`: 1 if the input is zero, else 0.
-#[inline(always)]
-pub fn cnot(a: u64) -> u64 {
-    u64::from(a == 0)
 }

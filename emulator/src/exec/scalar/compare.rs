@@ -34,27 +34,6 @@ pub enum Comparison {
 }
 
 impl Comparison {
-    /// The operator a modifier names.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Some(match name {
-            "eq" => Self::Eq,
-            "ne" => Self::Ne,
-            "lt" | "lo" => Self::Lt,
-            "le" | "ls" => Self::Le,
-            "gt" | "hi" => Self::Gt,
-            "ge" | "hs" => Self::Ge,
-            "equ" => Self::Equ,
-            "neu" => Self::Neu,
-            "ltu" => Self::Ltu,
-            "leu" => Self::Leu,
-            "gtu" => Self::Gtu,
-            "geu" => Self::Geu,
-            "num" => Self::Num,
-            "nan" => Self::Nan,
-            _ => return None,
-        })
-    }
-
     /// Compares any two values; integers have an order always, NaN has none.
     #[inline(always)]
     #[expect(clippy::neg_cmp_op_on_partial_ord, clippy::double_comparisons, reason = "NaN makes them differ")]
@@ -96,19 +75,6 @@ pub enum Property {
 }
 
 impl Property {
-    /// The property a modifier names.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Some(match name {
-            "finite" => Self::Finite,
-            "infinite" => Self::Infinite,
-            "number" => Self::Number,
-            "notanumber" => Self::NotANumber,
-            "normal" => Self::Normal,
-            "subnormal" => Self::Subnormal,
-            _ => return None,
-        })
-    }
-
     /// `testp.property.f64`; every f32 but a subnormal one may be asked here too.
     #[inline]
     pub fn holds_f64(self, x: f64) -> bool {

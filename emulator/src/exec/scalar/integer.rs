@@ -2,8 +2,6 @@
 
 /// The arithmetic of `.u16`, `.s16`, `.u32`, `.s32`, `.u64` and `.s64`.
 pub trait Integer: Copy + Ord {
-    /// `mul.lo`: the low half of the product.
-    fn mul_lo(self, b: Self) -> Self;
     /// `mul.hi`: the high half of the product.
     fn mul_hi(self, b: Self) -> Self;
     /// `div`: rounds towards zero; every bit is set if `b` is zero, as on the hardware.
@@ -30,11 +28,6 @@ pub trait Integer: Copy + Ord {
 macro_rules! integer {
     ($name:ident, $unsigned:ident, $wide:ident, $signed:literal) => {
         impl Integer for $name {
-            #[inline(always)]
-            fn mul_lo(self, b: Self) -> Self {
-                self.wrapping_mul(b)
-            }
-
             #[inline(always)]
             fn mul_hi(self, b: Self) -> Self {
                 ((self as $wide * b as $wide) >> Self::BITS) as Self

@@ -30,6 +30,11 @@ const MANY_THREADS: u16 = u16::MAX;
 /// The access was atomic, volatile or relaxed.
 const STRONG: u8 = 0x10;
 
+/// In `read_bytes`: exact read times are kept aside.
+const ASIDE: u8 = 0x40;
+/// In `write_time`: the word's bytes are kept aside, one by one.
+const SPLIT: u32 = u32::MAX;
+
 /// How a word is accessed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Kind {
@@ -76,7 +81,7 @@ impl Cell {
             self.read_lanes |= lanes;
             return self.read_sub == me.sub;
         }
-        if self.read_time <= me.floor {
+        if self.read_time <= me.floor && self.read_bytes & ASIDE == 0 {
             self.read_time = me.time;
             self.read_warps = me.bit;
             self.read_lanes = lanes;
@@ -92,8 +97,8 @@ impl Cell {
     pub(crate) fn write_at_once(&mut self, me: &Me<'_>, lanes: u32, bytes: u8) -> bool {
         let own = self.write_block == me.block && self.read_block == me.block;
         let past = self.write_time <= me.floor && self.read_time <= me.floor;
-        let alike =
-            self.write_bytes & 0xf == bytes && (self.read_bytes & 0xf == bytes || self.read_time == 0);
+        let alike = self.write_bytes & 0xf == bytes
+            && (self.read_bytes & (ASIDE | 0xf) == bytes || self.read_time == 0);
         if own && past && alike {
             self.write_time = me.time;
             self.write_thread = (me.warp * 32 + lanes.trailing_zeros()) as u16;
@@ -118,6 +123,26 @@ impl Cell {
             self.read_bytes = 0;
             self.read_warps = 0;
         }
+    }
+
+    /// Whether the bytes are kept aside.
+    pub(crate) fn is_split(&self) -> bool {
+        self.write_time == SPLIT
+    }
+
+    /// Marks that the bytes are kept aside.
+    pub(crate) fn set_split(&mut self, block: u32) {
+        *self = Cell { write_time: SPLIT, write_block: block, read_block: block, ..Cell::default() };
+    }
+
+    /// Whether exact read times are kept aside.
+    pub(crate) fn has_times(&self) -> bool {
+        self.read_bytes & ASIDE != 0
+    }
+
+    /// Marks whether exact read times are kept aside.
+    pub(crate) fn set_times(&mut self, kept: bool) {
+        self.read_bytes = self.read_bytes & !ASIDE | if kept { ASIDE } else { 0 };
     }
 
     /// Whether accesses of other bytes would be lost by recording this one.

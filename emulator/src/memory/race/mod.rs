@@ -4,6 +4,10 @@
 //! byte, and nothing orders them. Ordered are: accesses of one thread; the lanes of a warp by `bar.warp.sync`; the
 //! warps of a block by barriers; threads anywhere by a fence before a strong write that another thread reads before a
 //! fence of its own. Shuffles and votes order nothing, as PTX says.
+//!
+//! Where the shadows are coarser than PTX, they are so in the direction of silence: fences and what is learnt through
+//! them count for the whole warp, and a word read by several blocks may be written by a block that knows something of
+//! each of them. A launch comes after all earlier launches on the same memory.
 mod cell;
 mod clock;
 mod order;

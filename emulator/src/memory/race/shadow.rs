@@ -1,7 +1,7 @@
 //! Cells of a stretch of memory, and what does not fit into a cell.
 use super::cell::{Cell, Conflict, Kind, Touch};
 use super::clock::WarpClock;
-use std::collections::HashMap;
+use rustc_hash::FxHashMap as HashMap;
 
 /// Who accesses.
 #[derive(Clone, Copy)]
@@ -42,7 +42,7 @@ pub(crate) struct Shadow<const ONE_BLOCK: bool> {
 
 impl<const ONE_BLOCK: bool> Shadow<ONE_BLOCK> {
     pub(crate) fn new(words: usize) -> Self {
-        Shadow { cells: vec![Cell::default(); words], split: HashMap::new(), times: HashMap::new() }
+        Shadow { cells: vec![Cell::default(); words], split: HashMap::default(), times: HashMap::default() }
     }
 
     /// Forgets everything.
@@ -61,7 +61,7 @@ impl<const ONE_BLOCK: bool> Shadow<ONE_BLOCK> {
     #[inline(always)]
     pub(crate) fn touch(&mut self, word: u32, count: u32, touch: &Touch, me: &Me<'_>) -> Option<Conflict> {
         let cells = self.cells.get_mut(word as usize..(word + count) as usize)?;
-        if !touch.strong && self.split.is_empty() && self.times.is_empty() {
+        if !touch.strong {
             let mut done = true;
             for cell in cells {
                 done &= match touch.kind {
@@ -83,7 +83,7 @@ impl<const ONE_BLOCK: bool> Shadow<ONE_BLOCK> {
         if ONE_BLOCK {
             cell.forget_others(me.block);
         }
-        if !self.split.is_empty()
+        if cell.is_split()
             && let Some(bytes) = self.split.get_mut(&word)
         {
             match if touch.bytes == 0xf { Cell::joined(bytes, me) } else { None } {
@@ -95,13 +95,15 @@ impl<const ONE_BLOCK: bool> Shadow<ONE_BLOCK> {
             }
         } else if cell.needs_split(touch) {
             let mut bytes = [0, 1, 2, 3].map(|k| cell.byte(k));
+            cell.set_split(me.block);
             let conflict = touch_bytes(&mut bytes, touch, me);
             self.split.insert(word, bytes);
             self.times.remove(&word);
             return conflict;
         }
-        let mut times = if self.times.is_empty() { None } else { self.times.remove(&word) };
+        let mut times = if cell.has_times() { self.times.remove(&word) } else { None };
         let conflict = cell.touch(touch, me, &mut times);
+        cell.set_times(times.is_some());
         if let Some(times) = times {
             self.times.insert(word, times);
         }
