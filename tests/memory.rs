@@ -41,8 +41,11 @@ fn measure(call: impl FnOnce()) -> (usize, usize) {
     (PEAK.load(Relaxed) - before, LIVE.load(Relaxed).saturating_sub(before))
 }
 
-/// What products may pack, for each thread: the library's level-2 slab and one buffer a product.
-const PACKING: usize = 6 << 20;
+/// What products may pack for each thread.
+const PACKING: usize = 1 << 20;
+
+/// What rayon's queues may grow by.
+const QUEUES: usize = 64 << 10;
 
 const DIM: usize = 32;
 
@@ -97,7 +100,8 @@ fn a_step_uses_the_stated_workspace_and_then_nothing() {
         for smaller in [rows, rows, rows / 2 + 1] {
             let mut smaller = Inputs::new(smaller);
             let (peak, left) = measure(|| smaller.step(&mut loss));
-            assert!(left < 4096, "{rows} rows: a later step left {left} bytes");
+            println!("{rows} rows, later step: {peak} bytes at the peak, {left} left");
+            assert!(left < QUEUES, "{rows} rows: a later step left {left} bytes");
             assert!(peak < packing, "{rows} rows: a later step needed {peak} bytes");
         }
         inputs.step(&mut loss);

@@ -1,4 +1,5 @@
-//! Warp instructions per second on one core, with and without checks: `cargo bench -p ptx-emulator`.
+//! Warp instructions per second on one core, with and without checks: `cargo bench -p ptx-emulator`, and `-- gemm`
+//! or `-- softmax` for one kernel.
 use ptx_emulator::exec::{Checks, LaunchConfig, Program, Settings, launch};
 use ptx_emulator::memory::DeviceMemory;
 use std::time::{Duration, Instant};
@@ -9,7 +10,11 @@ const TIME: Duration = Duration::from_secs(2);
 
 fn main() {
     println!("{:<28} {:>8} {:>22}", "kernel", "checks", "M warp instructions/s");
+    let wanted: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
     for (kernel, grid, block, n) in [("gemm", [4, 4, 1], 256, 256), ("softmax", [64, 1, 1], 128, 1024)] {
+        if !wanted.is_empty() && !wanted.iter().any(|name| name == kernel) {
+            continue;
+        }
         for (name, checks) in [("off", Checks::NONE), ("on", Checks::ALL)] {
             println!("{kernel:<28} {name:>8} {:>22.1}", measure(kernel, grid, block, n, checks));
         }

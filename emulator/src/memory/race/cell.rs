@@ -70,7 +70,13 @@ impl Cell {
         let written_before =
             self.write_time == 0 || (self.write_block == me.block && self.write_time <= me.floor);
         let alike = self.write_bytes & 0xf == bytes || self.write_time == 0;
-        if !written_before || !alike || self.read_block != me.block {
+        if !written_before || !alike {
+            return false;
+        }
+        if self.read_block == MANY {
+            return self.read_bytes == bytes;
+        }
+        if self.read_block != me.block {
             return false;
         }
         if self.read_time == me.time && self.read_bytes == bytes {
