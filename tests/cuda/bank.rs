@@ -2,12 +2,12 @@
 
 use std::collections::VecDeque;
 
-use half::bf16;
+use half::{bf16, f16};
 use inbatch::bank::BankConfig;
 use inbatch::cuda::{self, InBatchLoss, MemoryBank};
 use inbatch::{Error, LossConfig, cpu, oracle};
 
-use crate::support::{Case, OnDevice, Random, gpu};
+use crate::support::{Case, Gpu, OnDevice, Random, Real, gpu};
 
 struct Entry {
     push: u64,
@@ -117,14 +117,20 @@ fn warm_up_and_age() {
 #[test]
 fn checkpoints_cross_backends() {
     let gpu = gpu();
+    same_on_both_backends::<f32>(&gpu);
+    same_on_both_backends::<f16>(&gpu);
+    same_on_both_backends::<bf16>(&gpu);
+}
+
+pub(crate) fn same_on_both_backends<T: Real>(gpu: &Gpu) {
     let device = &gpu.device;
     let dim = 6;
     let folder = tempfile::tempdir().unwrap();
     let config = BankConfig::new(9, dim).unwrap().max_age(3);
-    let mut here = MemoryBank::<bf16>::new(device, config).unwrap();
-    let mut there = cpu::MemoryBank::<bf16>::new(config).unwrap();
+    let mut here = MemoryBank::<T>::new(device, config).unwrap();
+    let mut there = cpu::MemoryBank::<T>::new(config).unwrap();
     for (push, count) in [2, 5, 1, 4, 23, 3].into_iter().enumerate() {
-        let case = Case::<bf16>::random((1, count, 0, dim, 0), push as u64);
+        let case = Case::<T>::random((1, count, 0, dim, 0), push as u64);
         let pushed = OnDevice::new(device, &case);
         here.push(&pushed.pushed()).unwrap();
         let items = cpu::Items::new(&case.items).log_q(&case.log_q).item_ids(&case.item_ids);

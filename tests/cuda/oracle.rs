@@ -1,11 +1,14 @@
 //! Against the f64 oracle: every dtype, every chunk of D, every feature, sizes around the tile.
 
+use std::collections::BTreeSet;
+
 use half::{bf16, f16};
 use inbatch::cuda::InBatchLoss;
 use inbatch::cuda::cudarc::driver::sys::CUdevice_attribute_enum;
 use inbatch::oracle;
 use inbatch::{Element, LossConfig, PositiveCorrection, Reduction};
 
+use crate::bank::same_on_both_backends;
 use crate::support::{Case, Gpu, OnDevice, Real, Results, Shape, bits, gpu, step};
 
 fn widen<T: Element>(values: &[T]) -> Vec<f64> {
@@ -105,24 +108,51 @@ fn shapes_around_the_tile_and_every_chunk_of_dim() {
     }
 }
 
+/// Each kernel that ships, in every type, compared: with the oracle, the pushes with the CPU's bank.
 #[test]
-fn dtypes() {
+fn every_kernel_that_ships() {
     let gpu = gpu();
+    every_type_of_gradient::<f32>(&gpu);
+    every_type_of_gradient::<f16>(&gpu);
+    every_type_of_gradient::<bf16>(&gpu);
+    let ran: BTreeSet<_> =
+        gpu.device.counters().launches.into_iter().filter(|(_, n)| *n > 0).map(|(name, _)| name).collect();
+    let ships = entries();
+    assert!(ships.len() > 50, "only {} entries found in kernels/ptx", ships.len());
+    let missing: Vec<_> = ships.iter().filter(|name| !ran.contains(name.as_str())).collect();
+    assert!(missing.is_empty(), "never launched: {missing:?}");
+}
+
+fn every_type_of_gradient<T: Real>(gpu: &Gpu) {
     let shape = (20, 33, 9, 40, 3);
     let config = plain().normalize(true);
-    run::<f16, f16>(&gpu, shape, config, false, 1);
-    run::<f16, f32>(&gpu, shape, config, false, 2);
-    run::<f16, bf16>(&gpu, shape, config, false, 3);
-    run::<bf16, bf16>(&gpu, shape, config, false, 4);
-    run::<bf16, f32>(&gpu, shape, config, false, 5);
-    run::<bf16, f16>(&gpu, shape, config, false, 6);
-    run::<f32, f16>(&gpu, shape, config, false, 7);
-    run::<f32, bf16>(&gpu, shape, config, false, 8);
+    run::<T, f32>(gpu, shape, config, false, 1);
+    run::<T, f16>(gpu, shape, config, false, 2);
+    run::<T, bf16>(gpu, shape, config, false, 3);
     // Rows that are no multiple of 16 bytes, and chunks of 128 and 256.
     for (dim, seed) in [(13, 9), (72, 10), (130, 11)] {
-        run::<f16, f32>(&gpu, (9, 11, 2, dim, 1), plain(), false, seed);
-        run::<bf16, f32>(&gpu, (9, 11, 2, dim, 1), plain(), false, seed);
+        run::<T, f32>(gpu, (9, 11, 2, dim, 1), plain(), false, seed);
     }
+    let case = Case::<T>::random(shape, 4);
+    let inputs = OnDevice::new(&gpu.device, &case);
+    let mut loss = InBatchLoss::new(&gpu.device, config).unwrap();
+    let got = loss.evaluate(&inputs.batch(true, false)).unwrap().row_losses().unwrap();
+    let got: Vec<f64> = got.into_iter().map(f64::from).collect();
+    let off = error(&got, &expect(&case, &config, false).row_losses);
+    assert!(off <= F32_TOLERANCE, "the loss alone in {}: off by {off:e}", T::DTYPE);
+    same_on_both_backends::<T>(gpu);
+}
+
+/// The symbols of the committed PTX.
+fn entries() -> Vec<String> {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/kernels/ptx");
+    let texts =
+        std::fs::read_dir(folder).unwrap().map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap());
+    let names = |text: String| -> Vec<String> {
+        let after = text.split(".entry ").skip(1);
+        after.filter_map(|rest| rest.split('(').next()).map(|name| name.trim().to_owned()).collect()
+    };
+    texts.flat_map(names).collect()
 }
 
 /// So many rows that nothing is split: each block meets every tile and carries its sums from one to the next.
