@@ -96,7 +96,7 @@ extern "C" __global__ void __launch_bounds__(BLOCK) objective_rows(const Objecti
     a.b[row] = term.positive;
 }
 
-// The sum of an array by one block in a fixed order, in f64: it is far from any bottleneck. Thread 0 gets it.
+// The sum of an array by one block in a fixed order, in f64: it is far from any bottleneck. Every thread gets it.
 __device__ __forceinline__ double block_sum(const float* values, int count) {
     __shared__ double sums[BLOCK];
     double sum = 0.0;
@@ -112,7 +112,8 @@ __device__ __forceinline__ double block_sum(const float* values, int count) {
             sums[threadIdx.x] += sums[threadIdx.x + half];
         }
     }
-    return threadIdx.x == 0 ? sums[0] : 0.0;
+    __syncthreads();
+    return sums[0];
 }
 
 // The loss, the sum of weights, and what the reduction multiplies each row by. Weights without a usable sum
