@@ -112,6 +112,8 @@ __device__ __forceinline__ double block_sum(const float* values, int count) {
             sums[threadIdx.x] += sums[threadIdx.x + half];
         }
     }
+    // Without it the others' reads would race with thread 0's last sum, even if their results were dropped: the
+    // compiler loads first and selects later.
     __syncthreads();
     return sums[0];
 }

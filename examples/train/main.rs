@@ -20,6 +20,8 @@ mod trainer;
 
 #[cfg(test)]
 mod tests;
+#[cfg(all(test, feature = "cuda"))]
+mod tests_cuda;
 
 use std::time::Instant;
 
