@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use half::{bf16, f16};
+use inbatch::LossConfig;
 use inbatch::bank::BankConfig;
 use inbatch::cuda::{Device, InBatchLoss, MemoryBank};
-use inbatch::{Element, LossConfig};
 
 use crate::support::{Case, Gpu, Grads, OnDevice, Real, Results, gpu, step, step_with};
 
@@ -68,12 +68,12 @@ fn bytes_grow_linearly() {
 fn every_kernel_of_a_step_by_name() {
     let gpu = gpu();
     for (dim, chunk) in [(20, "64"), (65, "128"), (129, "256")] {
-        let case = Case::<half::bf16>::random((5, 9, 4, dim, 2), dim as u64);
+        let case = Case::<bf16>::random((5, 9, 4, dim, 2), dim as u64);
         let before = launches(&gpu.device);
         if let Some(emulator) = gpu.emulator {
             emulator.clear();
         }
-        let _: Results<half::f16> = step(&gpu, config(), &case, false);
+        let _: Results<f16> = step(&gpu, config(), &case, false);
         let mut expected: Vec<(String, u64)> = [
             "column_gradients_bf16_f16".to_owned(),
             "merge_partials".to_owned(),
