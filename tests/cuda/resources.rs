@@ -1,13 +1,12 @@
 //! What a step costs beside time: allocations, bytes, launches.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use half::{bf16, f16};
 use inbatch::LossConfig;
-use inbatch::bank::BankConfig;
-use inbatch::cuda::{Device, InBatchLoss, MemoryBank};
+use inbatch::cuda::{Device, InBatchLoss};
 
-use crate::support::{Case, Gpu, Grads, OnDevice, Real, Results, gpu, step, step_with};
+use crate::support::{Case, Grads, OnDevice, Results, gpu, step, step_with};
 
 fn config() -> LossConfig {
     LossConfig::new(0.1).unwrap().normalize(true).exclude_same_item(true)
@@ -97,41 +96,4 @@ fn every_kernel_of_a_step_by_name() {
             assert_eq!(ran, expected, "what the emulator ran");
         }
     }
-}
-
-/// Every entry of the embedded PTX is launched by one type or another: none is dead, none goes untested.
-#[test]
-fn every_kernel_that_is_embedded_runs() {
-    fn run<T: Real, G: Real>(gpu: &Gpu) {
-        for dim in [20, 65, 129] {
-            let case = Case::<T>::random((5, 9, 4, dim, 2), dim as u64);
-            let inputs = OnDevice::new(&gpu.device, &case);
-            let mut bank = MemoryBank::<T>::new(&gpu.device, BankConfig::new(6, dim).unwrap()).unwrap();
-            bank.push(&inputs.pushed()).unwrap();
-            let mut loss = InBatchLoss::new(&gpu.device, config()).unwrap();
-            let mut gradients = Grads::<G>::poisoned(&gpu.device, &case);
-            let batch = inputs.batch(true, false).bank(&bank);
-            let step = loss.step(&batch, &mut gradients.view(true)).unwrap().loss().unwrap();
-            let alone = loss.evaluate(&inputs.batch(true, false).bank(&bank)).unwrap().loss().unwrap();
-            assert_eq!(step.to_bits(), alone.to_bits());
-            assert!(gradients.read(&gpu.device, true).iter().flatten().all(|x| x.to_f32().is_finite()));
-        }
-    }
-    let gpu = gpu();
-    let before = launches(&gpu.device);
-    run::<f32, f32>(&gpu);
-    run::<f32, f16>(&gpu);
-    run::<f32, bf16>(&gpu);
-    run::<f16, f32>(&gpu);
-    run::<f16, f16>(&gpu);
-    run::<f16, bf16>(&gpu);
-    run::<bf16, f32>(&gpu);
-    run::<bf16, f16>(&gpu);
-    run::<bf16, bf16>(&gpu);
-    let ran: BTreeSet<String> = since(&gpu.device, &before).into_iter().map(|(name, _)| name).collect();
-    let entries = inbatch::cuda::ptx().iter().flat_map(|file| file.text.lines());
-    let names = entries.filter_map(|line| line.strip_prefix(".visible .entry ")?.split('(').next());
-    let embedded: BTreeSet<String> = names.map(str::to_owned).collect();
-    assert_eq!(embedded.len(), 53);
-    assert_eq!(ran, embedded);
 }
