@@ -1,4 +1,4 @@
-//! One step, one forward and one evaluation over batch size and dimension; throughput in scores (B x N).
+//! One step and one evaluation over batch size and dimension; throughput in scores (B x N).
 //!
 //! `cargo bench --bench loss`, or `cargo bench --bench loss -- cpu/step/f32/128` for a part of it.
 
