@@ -19,6 +19,7 @@ mod nvcc;
 mod ptx;
 
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::{env, fs};
 
 use ptx::Kernel;
@@ -46,12 +47,8 @@ fn build() -> Result<(), String> {
     let mode = Mode::from_env()?;
     let source = match mode {
         Mode::Committed => take_committed(&kernels, &committed, &out)?,
-        Mode::Auto => match take_committed(&kernels, &committed, &out) {
-            Ok(source) => source,
-            // An edited kernel. Should it not compile either, both reasons count.
-            Err(stale) => compile(&kernels, &out).map_err(|why| format!("{why}\n{stale}"))?,
-        },
-        Mode::Compile | Mode::Update | Mode::Check => compile(&kernels, &out)?,
+        Mode::Auto => take_committed_or_compile(&kernels, &committed, &out)?,
+        Mode::Compile | Mode::Update | Mode::Check => compile(kernels.iter(), &out)?,
     };
     match mode {
         Mode::Update => update_committed(&kernels, &out, &committed)?,
@@ -106,26 +103,61 @@ fn watch(root: &Path, kernels: &[Kernel]) {
     }
 }
 
-/// Compiles every kernel into `out`; the compiler's path.
-fn compile(kernels: &[Kernel], out: &Path) -> Result<String, String> {
+/// Compiles kernels into `out`, as many at once as Cargo allows; the compiler's path.
+fn compile<'a>(kernels: impl Iterator<Item = &'a Kernel> + Send, out: &Path) -> Result<String, String> {
     let nvcc = nvcc::find()?.ok_or("no nvcc was found: set INBATCH_NVCC")?;
-    for kernel in kernels {
-        let raw = nvcc.compile(kernel, out)?;
-        ptx::write_atomically(&kernel.ptx_in(out), &ptx::finish(&raw, kernel.hash())?)?;
-    }
+    let jobs = env::var("NUM_JOBS").ok().and_then(|jobs| jobs.parse().ok()).unwrap_or(1usize).max(1);
+    let queue = Mutex::new(kernels);
+    let next = || queue.lock().ok().and_then(|mut kernels| kernels.next());
+    let work = || {
+        while let Some(kernel) = next() {
+            let raw = nvcc.compile(kernel, out)?;
+            ptx::write_atomically(&kernel.ptx_in(out), &ptx::finish(&raw, kernel.hash())?)?;
+        }
+        Ok::<(), String>(())
+    };
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..jobs).map(|_| scope.spawn(work)).collect();
+        workers
+            .into_iter()
+            .try_for_each(|w| w.join().unwrap_or_else(|_| Err("a compilation panicked".into())))
+    })?;
     Ok(nvcc.path().display().to_string())
 }
 
 /// Copies the committed PTX of every kernel into `out`, if it is that of these sources.
 fn take_committed(kernels: &[Kernel], committed: &Path, out: &Path) -> Result<String, String> {
-    for kernel in kernels {
-        let path = kernel.ptx_in(committed);
-        let text =
-            fs::read_to_string(&path).map_err(|e| stale(kernel, &path, &format!("cannot be read: {e}")))?;
-        ptx::check_hash(&text, kernel.hash()).map_err(|why| stale(kernel, &path, &why))?;
-        ptx::write_atomically(&kernel.ptx_in(out), &text)?;
-    }
+    kernels.iter().try_for_each(|kernel| take(kernel, committed, out))?;
     Ok("committed".to_owned())
+}
+
+/// The committed PTX of the kernels that have it, the others compiled: those that were edited since.
+fn take_committed_or_compile(kernels: &[Kernel], committed: &Path, out: &Path) -> Result<String, String> {
+    let mut edited = Vec::new();
+    let mut reasons = Vec::new();
+    for kernel in kernels {
+        if let Err(why) = take(kernel, committed, out) {
+            edited.push(kernel);
+            reasons.push(why);
+        }
+    }
+    if edited.is_empty() {
+        return Ok("committed".to_owned());
+    }
+    // What an earlier build has compiled of the same sources is kept.
+    edited.retain(|kernel| {
+        ptx::read(&kernel.ptx_in(out)).and_then(|text| ptx::check_hash(&text, kernel.hash())).is_err()
+    });
+    // Should one not compile either, both reasons count.
+    compile(edited.into_iter(), out).map_err(|why| format!("{why}\n{}", reasons.join("\n")))
+}
+
+fn take(kernel: &Kernel, committed: &Path, out: &Path) -> Result<(), String> {
+    let path = kernel.ptx_in(committed);
+    let text =
+        fs::read_to_string(&path).map_err(|e| stale(kernel, &path, &format!("cannot be read: {e}")))?;
+    ptx::check_hash(&text, kernel.hash()).map_err(|why| stale(kernel, &path, &why))?;
+    ptx::write_atomically(&kernel.ptx_in(out), &text)
 }
 
 /// The one error a contributor meets who edits a kernel on a machine without nvcc.
