@@ -278,7 +278,8 @@ impl LossConfig {
 
     /// Whether log q enters the positive's logit.
     pub(crate) fn corrects_positive(&self) -> bool {
-        self.positive_correction == PositiveCorrection::Corrected && self.objective != Objective::CorrectedLogQ
+        self.positive_correction == PositiveCorrection::Corrected
+            && self.objective != Objective::CorrectedLogQ
     }
 
     /// What is added to every logit, the positive's too.

@@ -288,7 +288,9 @@ pub enum Error {
     NoTemperatureGradient,
 
     /// The margin is NaN or infinite.
-    #[error("the margin must be finite, got {0}; it is in units of the logit: a cosine margin m is m / temperature")]
+    #[error(
+        "the margin must be finite, got {0}; it is in units of the logit: a cosine margin m is m / temperature"
+    )]
     Margin(f32),
 
     /// The share of positives among the negatives is no probability below 1.
@@ -327,7 +329,9 @@ pub enum Error {
     },
 
     /// A gradient of log q was asked for, but the batch has no log q that counts.
-    #[error("a gradient buffer for log_q was given, but the loss has no log_q there: drop the buffer, or give log_q")]
+    #[error(
+        "a gradient buffer for log_q was given, but the loss has no log_q there: drop the buffer, or give log_q"
+    )]
     UnexpectedLogQGradient,
 
     /// Metrics were read from a call that did not count them.
@@ -335,6 +339,8 @@ pub enum Error {
     NoMetrics,
 
     /// The bias's gradient was read from a call that computes none.
-    #[error("this call computed no gradient of the bias: read it after step or backward under Objective::Sigmoid")]
+    #[error(
+        "this call computed no gradient of the bias: read it after step or backward under Objective::Sigmoid"
+    )]
     NoBiasGradient,
 }

@@ -1,5 +1,8 @@
 //! What sweep 1 counts by the way: how the positive ranks among its row's negatives.
 
+use crate::Objective;
+use crate::objective::sampled_softmax_at;
+
 /// Counts of one call under [`LossConfig::metrics`](crate::LossConfig::metrics), one of each for every row, whatever its
 /// weight. They see the negatives that the loss saw: in-batch metrics, not those of a catalogue.
 ///
@@ -46,6 +49,14 @@ impl Metrics {
     fn mean_over_ranks(&self, gain: impl Fn(f64) -> f64) -> f64 {
         mean(self.ranks.iter().map(|rank| gain(f64::from(*rank))))
     }
+}
+
+/// The probability of each row's positive, from its logit and what the sweep left.
+pub(crate) fn positive_probabilities(objective: Objective, z_positive: &[f32], lse: &[f32]) -> Vec<f32> {
+    let sigmoid_link = matches!(objective, Objective::Sigmoid { .. });
+    let probability =
+        |(z, lse): (&f32, &f32)| sampled_softmax_at(if sigmoid_link { *z } else { z - lse }).negative;
+    z_positive.iter().zip(lse).map(probability).collect()
 }
 
 /// 0 for no values.

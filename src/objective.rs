@@ -291,8 +291,13 @@ mod tests {
     #[test]
     fn objectives_pass_a_nan_on() {
         for objective in OBJECTIVES {
-            let row =
-                Row { x: f32::NAN, z_positive: f32::NAN, negatives: 3.0, inverse_temperature: 1.0, log_rest: 0.0 };
+            let row = Row {
+                x: f32::NAN,
+                z_positive: f32::NAN,
+                negatives: 3.0,
+                inverse_temperature: 1.0,
+                log_rest: 0.0,
+            };
             assert!(evaluate(objective, row).loss.is_nan(), "{objective:?}");
             assert!(evaluate(objective, row).positive.is_nan() || objective == Objective::Decoupled);
         }

@@ -81,6 +81,8 @@ pub struct Outputs {
     pub d_bias_rows: Vec<f64>,
     /// `[B]`: a factor of the row's loss through which no gradient flows; 1 but under [`Objective::CorrectedLogQ`].
     pub stopped: Vec<f64>,
+    /// `[B]`, then the row's negatives: `z_ij - z_i+`.
+    pub margins: Vec<Vec<f64>>,
     /// `[B]`: negatives with `z_ij > z_i+`.
     pub ranks: Vec<u32>,
     /// `[B]`: negatives with `z_ij > -inf`.
@@ -295,6 +297,7 @@ impl Dense<'_> {
             outputs.log_sum_exp.push(row.log_sum_exp);
             outputs.stopped.push(row.stopped);
             outputs.z_positive.push(z_positive);
+            outputs.margins.push(logits.iter().map(|z| z - z_positive).collect());
             outputs.ranks.push(logits.iter().filter(|z| **z > z_positive).count() as u32);
             outputs.negatives.push(logits.iter().filter(|z| **z != f64::NEG_INFINITY).count() as u32);
             outputs.excluded.push((0..columns).filter(|&j| self.is_excluded(i, j)).count() as u32);
@@ -365,7 +368,9 @@ impl Dense<'_> {
     /// `lambda log(1 - q_j)`.
     fn log_rest(&self, j: usize) -> f64 {
         let scale = self.log_q_scale();
-        self.inputs.log_q.map_or(0.0, |log_q| if scale == 0.0 { 0.0 } else { scale * (-log_q[j].exp()).ln_1p() })
+        self.inputs
+            .log_q
+            .map_or(0.0, |log_q| if scale == 0.0 { 0.0 } else { scale * (-log_q[j].exp()).ln_1p() })
     }
 
     /// Its derivative with respect to `log_q_j`: `-lambda q / (1 - q)`.

@@ -44,8 +44,7 @@ pub(super) fn evaluate(row: &RowInputs<'_>) -> RowOutputs {
         return RowOutputs { loss: 0.0, log_sum_exp: lse, stopped: 1.0, derivatives };
     }
     let count = row.negatives.iter().filter(|z| **z != f64::NEG_INFINITY).count() as f64;
-    let softmax =
-        |z: &f64| if lse == f64::INFINITY { f64::NAN } else { (z - lse).exp() };
+    let softmax = |z: &f64| if lse == f64::INFINITY { f64::NAN } else { (z - lse).exp() };
     let through_lse = |mass: f64| row.negatives.iter().map(|z| mass * softmax(z)).collect::<Vec<f64>>();
     let of = |loss: f64, mass: f64, positive: f64| RowOutputs {
         loss,
@@ -75,10 +74,12 @@ pub(super) fn evaluate(row: &RowInputs<'_>) -> RowOutputs {
             let estimate = ((lse - z).exp() - n * t) / (1.0 - t);
             let bound = n * (-row.inverse_temperature - z).exp();
             let ratio = estimate.max(bound);
-            let (loss, mass) = (ratio.ln_1p(), if ratio == f64::INFINITY { 1.0 } else { ratio / (1.0 + ratio) });
+            let (loss, mass) =
+                (ratio.ln_1p(), if ratio == f64::INFINITY { 1.0 } else { ratio / (1.0 + ratio) });
             if estimate > bound {
                 // d log G / d LSE = -d log(G e^-z+) / d z+.
-                let share = if ratio == f64::INFINITY { 1.0 } else { (lse - z).exp() / (estimate * (1.0 - t)) };
+                let share =
+                    if ratio == f64::INFINITY { 1.0 } else { (lse - z).exp() / (estimate * (1.0 - t)) };
                 let loss = if ratio == f64::INFINITY { lse - z - (1.0 - t).ln() } else { loss };
                 of(loss, mass * share, -mass * share)
             } else {
