@@ -11,14 +11,16 @@ pub mod cpu;
 pub mod cuda;
 mod element;
 mod error;
+mod metrics;
 pub mod objective;
 pub mod oracle;
 mod problem;
 
 pub use batch::{Backend, BankColumns, Batch, Gradients, Items, Length};
-pub use config::{LossConfig, PositiveCorrection, Reduction};
+pub use config::{LogQOrder, LossConfig, Objective, PositiveCorrection, Reduction};
 pub use element::{Dtype, Element};
 pub use error::{Error, Result, Segment};
+pub use metrics::Metrics;
 pub use problem::Problem;
 
 /// The README's code compiles and runs.
