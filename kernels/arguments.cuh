@@ -2,7 +2,7 @@
 // assert the sizes.
 #pragma once
 
-#include "element.cuh"
+#include "ranges.cuh"
 
 // The columns' storage: batch, extra and bank, in that order. Row-major [n, dim], the batch's element type.
 struct Columns {
@@ -72,6 +72,17 @@ struct PrepareRowsArguments {
 };
 static_assert(sizeof(PrepareRowsArguments) == 72, "mirror of src/cuda/arguments.rs");
 
+struct Scalars {
+    float inverse_temperature;
+    float loss;
+    float weight_sum;
+    float row_scale;              // what the reduction multiplies each row by
+    float d_inverse_temperature;
+    float coefficient_scale;      // a power of two: the largest |g_i a_i / l_i| times it is near 2^14
+    float coefficient_unscale;    // its inverse
+};
+static_assert(sizeof(Scalars) == 28, "mirror of src/cuda/arguments.rs");
+
 struct StreamArguments {
     Columns columns;
     const void* users;
@@ -95,19 +106,47 @@ struct StreamArguments {
 };
 static_assert(sizeof(StreamArguments) == 160, "mirror of src/cuda/arguments.rs");
 
+struct ScaleArguments {
+    Columns columns;
+    const float2* norms; // of every column
+    const float* bias;   // of every column, null: all are present
+    void* to;            // [count, dim]
+};
+static_assert(sizeof(ScaleArguments) == 64, "mirror of src/cuda/arguments.rs");
+
+// The stream on tensor cores. When normalising, users and columns are copies scaled by the first factor of their norms.
+struct MmaArguments {
+    Columns columns;
+    const void* users;
+    const float2* row_norms;         // [B] or null
+    const float2* column_norms;      // [N] or null
+    const float* bias;               // [N]
+    const i64* item_ids;             // [N], null: no exclusion by item
+    const i64* user_ids;             // [B], null: no exclusion by user
+    const Scalars* scalars;
+    const float* reference;          // [B] m_i of the forward, backward
+    const float* coefficient;        // [B] g_i a_i / l_i, backward
+    float* maximum;                  // a partial's m for each of its owners, forward
+    float* sum;                      // l, forward
+    float* output;                   // [width] for each of its owners
+    Cut cut;
+    int rows;
+    int offset;
+};
+static_assert(sizeof(MmaArguments) == 176, "mirror of src/cuda/arguments.rs");
+
 struct MergeArguments {
-    const float* maximum;  // [splits, B]
-    const float* sum;      // [splits, B]
-    float* output;         // [splits, B, dim]; the merged rows replace split 0. Null: loss only
+    const float* maximum;  // of the partials
+    const float* sum;
+    float* output;         // the merged rows replace each row's first partial. Null: loss only
     float* lse;            // [B]
-    float* row_maximum;    // [B] m_i over all splits
-    float* row_sum;        // [B] l_i over all splits
-    int splits;
+    float* row_maximum;    // [B] m_i over all partials
+    float* row_sum;        // [B] l_i over all partials
+    Cut cut;
     int rows;
     int dim;
-    int padding;
 };
-static_assert(sizeof(MergeArguments) == 64, "mirror of src/cuda/arguments.rs");
+static_assert(sizeof(MergeArguments) == 88, "mirror of src/cuda/arguments.rs");
 
 struct ObjectiveArguments {
     const float* lse;       // [B]
@@ -125,15 +164,6 @@ static_assert(sizeof(ObjectiveArguments) == 72, "mirror of src/cuda/arguments.rs
 
 // The order of inbatch::Reduction.
 enum ReductionKind { MEAN = 0, WEIGHTED_MEAN = 1, SUM = 2, NONE = 3 };
-
-struct Scalars {
-    float inverse_temperature;
-    float loss;
-    float weight_sum;
-    float row_scale;              // what the reduction multiplies each row by
-    float d_inverse_temperature;
-};
-static_assert(sizeof(Scalars) == 20, "mirror of src/cuda/arguments.rs");
 
 struct ReduceLossesArguments {
     const float* loss;     // [B] weighted
@@ -155,42 +185,43 @@ struct RowGradientsArguments {
     const float* a;
     const float* b;
     const float* sum;             // [B] l_i
-    const float* output;          // [B, dim] O
+    const float* output;          // O, in each row's first partial
     float* coefficient;           // [B] g_i a_i / l_i
     float* positive_coefficient;  // [B] g_i b_i
     float* temperature_term;      // [B] tau <u_i, du_i>
     void* d_users;                // [B, dim] gradient type
+    Cut cut;                      // of the forward
     int rows;
     int dim;
     int offset;
     int upstream_per_row;
 };
-static_assert(sizeof(RowGradientsArguments) == 136, "mirror of src/cuda/arguments.rs");
+static_assert(sizeof(RowGradientsArguments) == 168, "mirror of src/cuda/arguments.rs");
 
 struct ReduceTermsArguments {
-    const float* terms;  // [B]
+    const float* terms;        // [B]
+    const float* coefficient;  // [B]
     Scalars* scalars;
     int rows;
     int padding;
 };
-static_assert(sizeof(ReduceTermsArguments) == 24, "mirror of src/cuda/arguments.rs");
+static_assert(sizeof(ReduceTermsArguments) == 32, "mirror of src/cuda/arguments.rs");
 
 struct ColumnGradientsArguments {
     Columns columns;
     const void* users;
     const float2* row_norms;            // or null
     const float2* column_norms;         // or null
-    const float* partials;              // [splits, owned, dim]
+    const float* partials;              // sums of the second sweep
     const float* positive_coefficient;  // [B]
     const Scalars* scalars;
     void* d_items;                      // [C, dim]
     void* d_extra;                      // [E, dim] or null
+    Cut cut;                            // of the backward; its owners: C, or C + E with d_extra
     int rows;
     int offset;
-    int owned;                          // C, or C + E with d_extra
-    int splits;
 };
-static_assert(sizeof(ColumnGradientsArguments) == 120, "mirror of src/cuda/arguments.rs");
+static_assert(sizeof(ColumnGradientsArguments) == 144, "mirror of src/cuda/arguments.rs");
 
 struct BankPushArguments {
     const void* embeddings;   // [count, dim]

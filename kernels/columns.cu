@@ -54,12 +54,12 @@ __device__ __forceinline__ void prepare_columns(const PrepareColumnsArguments& a
     }
 }
 
-// dv_j: the splits' partials in their order, over tau, less the positive's term, through the normalisation.
+// dv_j: the partials in their order, over tau, less the positive's term, through the normalisation.
 template <typename T, typename G>
 __device__ __forceinline__ void column_gradients(const ColumnGradientsArguments& a) {
     const int lane = threadIdx.x % WARP;
     const i64 column = static_cast<i64>(blockIdx.x) * WARPS + threadIdx.x / WARP;
-    if (column >= a.owned) {
+    if (column >= a.cut.owners) {
         return;
     }
     const int dim = a.columns.dim;
@@ -72,35 +72,33 @@ __device__ __forceinline__ void column_gradients(const ColumnGradientsArguments&
     const float2 user_norm = has_positive ? norm_of(a.row_norms, row) : make_float2(0.0f, 0.0f);
     const T* item = a.columns.column<T>(column);
     const float2 norm = norm_of(a.column_norms, column);
-    auto difference = [&](int d) { // tau dv_j
+    auto difference = [&](const Parts& of, int at, int d) { // tau dv_j
         float sum = 0.0f;
 #pragma unroll 1
-        for (int s = 0; s < a.splits; s++) {
-            sum += a.partials[(static_cast<i64>(s) * a.owned + column) * dim + d];
+        for (int s = 0; s < of.count; s++) {
+            sum += a.partials[of.row(s) * a.cut.width + at];
         }
         return has_positive ? fmaf(-positive, unit(user[d], user_norm), sum) : sum;
     };
 
     float along = 0.0f; // tau <v_j, dv_j>
     if (a.column_norms != nullptr) {
-#pragma unroll 1
-        for (int d = lane; d < dim; d += WARP) {
-            along = fmaf(unit(item[d], norm), difference(d), along);
-        }
+        a.cut.each_dimension(column, dim, lane, [&](const Parts& of, int at, int d) {
+            along = fmaf(unit(item[d], norm), difference(of, at, d), along);
+        });
         along = warp_sum(along);
     }
     const bool extra = column >= a.columns.batch_count;
     G* out = extra ? static_cast<G*>(a.d_extra) + (column - a.columns.batch_count) * dim
                    : static_cast<G*>(a.d_items) + column * dim;
     const float inverse_temperature = a.scalars->inverse_temperature;
-#pragma unroll 1
-    for (int d = lane; d < dim; d += WARP) {
-        float gradient = difference(d);
+    a.cut.each_dimension(column, dim, lane, [&](const Parts& of, int at, int d) {
+        float gradient = difference(of, at, d);
         if (a.column_norms != nullptr) {
             gradient = fmaf(-unit(item[d], norm), along, gradient) * norm.x * norm.y;
         }
         narrow(gradient * inverse_temperature, out[d]);
-    }
+    });
 }
 
 #define COLUMN_KERNELS(suffix, T)                                                                                    \

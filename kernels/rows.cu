@@ -36,24 +36,25 @@ __device__ __forceinline__ void prepare_rows(const PrepareRowsArguments& a) {
     }
 }
 
-// Folds the splits' partials (m, l, O) in their order: LSE_i, and O_i over the softmax's denominator.
+// Folds the partials (m, l, O) of each row in their order: LSE_i, and O_i over the softmax's denominator. The chunks of O
+// have partials of their own; the first chunk's m and l speak for the row.
 extern "C" __global__ void __launch_bounds__(BLOCK) merge_partials(const MergeArguments a) {
     const int lane = threadIdx.x % WARP;
     const i64 row = static_cast<i64>(blockIdx.x) * WARPS + threadIdx.x / WARP;
     if (row >= a.rows) {
         return;
     }
+    const Parts parts = a.cut.parts(row, 0);
     float maximum = -infinity();
 #pragma unroll 1
-    for (int s = 0; s < a.splits; s++) {
-        maximum = fmaxf(maximum, a.maximum[static_cast<i64>(s) * a.rows + row]);
+    for (int s = 0; s < parts.count; s++) {
+        maximum = fmaxf(maximum, a.maximum[parts.row(s)]);
     }
     const float reference = maximum == -infinity() ? 0.0f : maximum;
     float sum = 0.0f;
 #pragma unroll 1
-    for (int s = 0; s < a.splits; s++) {
-        const i64 at = static_cast<i64>(s) * a.rows + row;
-        sum = fmaf(a.sum[at], expf(a.maximum[at] - reference), sum);
+    for (int s = 0; s < parts.count; s++) {
+        sum = fmaf(a.sum[parts.row(s)], expf(a.maximum[parts.row(s)] - reference), sum);
     }
     if (lane == 0) {
         // A logit of +inf makes the sum NaN (inf - inf), but the log-sum-exp is +inf.
@@ -67,16 +68,15 @@ extern "C" __global__ void __launch_bounds__(BLOCK) merge_partials(const MergeAr
         return;
     }
     const float inverse = sum == 0.0f ? 0.0f : 1.0f / sum;
-#pragma unroll 1
-    for (int d = lane; d < a.dim; d += WARP) {
+    a.cut.each_dimension(row, a.dim, lane, [&](const Parts& of, int at, int) {
         float merged = 0.0f;
 #pragma unroll 1
-        for (int s = 0; s < a.splits; s++) {
-            const i64 at = static_cast<i64>(s) * a.rows + row;
-            merged = fmaf(a.output[at * a.dim + d], expf(a.maximum[at] - reference), merged);
+        for (int s = 0; s < of.count; s++) {
+            const float partial = a.output[of.row(s) * a.cut.width + at];
+            merged = fmaf(partial, expf(a.maximum[of.row(s)] - reference), merged);
         }
-        a.output[row * a.dim + d] = merged * inverse;
-    }
+        a.output[of.first * a.cut.width + at] = merged * inverse;
+    });
 }
 
 // LSE - z+ to the weighted loss and the coefficients a, b of each row. A row of weight 0 has loss 0.
@@ -142,10 +142,29 @@ extern "C" __global__ void __launch_bounds__(BLOCK) reduce_losses(const ReduceLo
     a.scalars->row_scale = static_cast<float>(scale);
 }
 
-// d(1/tau) = sum_i tau <u_i, du_i>.
+// d(1/tau) = sum_i tau <u_i, du_i>, and the power of two that 16-bit weights of the second sweep are multiplied by.
 extern "C" __global__ void __launch_bounds__(BLOCK) reduce_terms(const ReduceTermsArguments a) {
+    __shared__ float largest[WARPS];
     const double sum = block_sum(a.terms, a.rows);
+    float magnitude = 0.0f;
+#pragma unroll 1
+    for (i64 i = threadIdx.x; i < a.rows; i += BLOCK) {
+        magnitude = fmaxf(magnitude, fabsf(a.coefficient[i]));
+    }
+    magnitude = warp_max(magnitude);
+    if (threadIdx.x % WARP == 0) {
+        largest[threadIdx.x / WARP] = magnitude;
+    }
+    __syncthreads();
     if (threadIdx.x == 0) {
+        for (int warp = 1; warp < WARPS; warp++) {
+            magnitude = fmaxf(magnitude, largest[warp]);
+        }
+        // 2^(14 - exponent): the largest comes to lie in [2^14, 2^15). Both it and its inverse stay normal.
+        const int exponent = static_cast<int>(__float_as_uint(magnitude) >> 23) - 127;
+        const int shift = magnitude > 0.0f && magnitude < infinity() ? min(max(14 - exponent, -126), 126) : 0;
+        a.scalars->coefficient_scale = __uint_as_float(static_cast<unsigned>(127 + shift) << 23);
+        a.scalars->coefficient_unscale = __uint_as_float(static_cast<unsigned>(127 - shift) << 23);
         a.scalars->d_inverse_temperature = static_cast<float>(sum);
     }
 }
@@ -162,7 +181,6 @@ __device__ __forceinline__ void row_gradients(const RowGradientsArguments& a) {
     const i64 column = row + a.offset;
     const T* user = static_cast<const T*>(a.users) + row * a.dim;
     const T* item = static_cast<const T*>(a.items) + column * a.dim;
-    const float* output = a.output + row * a.dim;
     G* d_user = static_cast<G*>(a.d_users) + row * a.dim;
     const float2 norm = norm_of(a.row_norms, row);
     const float2 item_norm = norm_of(a.column_norms, column);
@@ -172,18 +190,17 @@ __device__ __forceinline__ void row_gradients(const RowGradientsArguments& a) {
     const bool counts = g != 0.0f;
     const float negative = counts ? g * a.a[row] : 0.0f;
     const float positive = counts ? g * a.b[row] : 0.0f;
-    auto difference = [&](int d) { // tau du_i
-        const float pull = negative == 0.0f ? 0.0f : negative * output[d];
+    auto difference = [&](const Parts& of, int at, int d) { // tau du_i
+        const float pull = negative == 0.0f ? 0.0f : negative * a.output[of.first * a.cut.width + at];
         return positive == 0.0f ? pull : fmaf(-positive, unit(item[d], item_norm), pull);
     };
 
     const bool zero = negative == 0.0f && positive == 0.0f;
     float term = 0.0f; // tau <u_i, du_i>
     if (!zero) {
-#pragma unroll 1
-        for (int d = lane; d < a.dim; d += WARP) {
-            term = fmaf(unit(user[d], norm), difference(d), term);
-        }
+        a.cut.each_dimension(row, a.dim, lane, [&](const Parts& of, int at, int d) {
+            term = fmaf(unit(user[d], norm), difference(of, at, d), term);
+        });
         term = warp_sum(term);
     }
     if (lane == 0) {
@@ -192,18 +209,17 @@ __device__ __forceinline__ void row_gradients(const RowGradientsArguments& a) {
         a.temperature_term[row] = term;
     }
     const float inverse_temperature = a.scalars->inverse_temperature;
-#pragma unroll 1
-    for (int d = lane; d < a.dim; d += WARP) {
+    a.cut.each_dimension(row, a.dim, lane, [&](const Parts& of, int at, int d) {
         float gradient = 0.0f;
         if (!zero) {
-            gradient = difference(d);
+            gradient = difference(of, at, d);
             if (a.row_norms != nullptr) {
                 gradient = fmaf(-unit(user[d], norm), term, gradient) * norm.x * norm.y;
             }
             gradient *= inverse_temperature;
         }
         narrow(gradient, d_user[d]);
-    }
+    });
 }
 
 #define ROW_KERNELS(suffix, T)                                                                                       \

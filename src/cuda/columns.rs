@@ -68,23 +68,23 @@ pub(super) fn gradients<T: Element, G: Element>(
 ) -> Result<()> {
     let problem = &inputs.problem;
     let Problem { rows, dim, batch_columns, .. } = *problem;
-    let extra = sweep.owned - batch_columns;
+    let owned = usize::try_from(sweep.cut.owners).unwrap_or(0);
+    let extra = owned - batch_columns;
     let arguments = arguments::ColumnGradients {
         columns: inputs.columns(false)?,
         users: inputs.users.holds(rows * dim, "users")?,
         row_norms: inputs.row_norms(workspace)?,
         column_norms: inputs.column_norms(workspace, problem.gradient_columns())?,
-        partials: Span::from(&workspace.partials).holds(sweep.partials() * dim, "partials")?,
+        partials: Span::from(&workspace.partials).holds(sweep.cut.floats(), "partials")?,
         positive_coefficient: Span::from(&workspace.positive_coefficient).holds(rows, "coefficients")?,
         scalars: workspace.scalars(),
         d_items: d_items.holds(batch_columns * dim, "the gradient of items")?,
         d_extra: d_extra.holds(extra * dim, "the gradient of extra")?,
+        cut: sweep.cut,
         rows: int(rows),
         offset: int(problem.offset),
-        owned: int(sweep.owned),
-        splits: int(sweep.splits),
     };
     let name = GRADIENTS[dtype_index(T::DTYPE)][dtype_index(G::DTYPE)];
     // SAFETY: every length that the kernel reads or writes is checked above.
-    unsafe { launch(device, File::Columns, name, Grid::warps(sweep.owned), &arguments) }
+    unsafe { launch(device, File::Columns, name, Grid::warps(owned), &arguments) }
 }

@@ -120,6 +120,12 @@ impl<T: Element> Inputs<T> {
         norms.holds_or_null(2 * columns, "column norms")
     }
 
+    /// The first columns' item ids, null unless items are excluded by id.
+    pub(super) fn column_ids(&self, workspace: &Workspace, columns: usize) -> Result<u64> {
+        let excluding = !self.item_ids[0].is_null();
+        Span::from(&workspace.item_ids).only_if(excluding).holds_or_null(columns, "item ids")
+    }
+
     /// Whether every embedding that a sweep reads starts at a multiple of 16 bytes.
     pub(super) fn aligned(&self, with_bank: bool) -> bool {
         let bank = if with_bank { self.bank.embeddings.pointer } else { 0 };

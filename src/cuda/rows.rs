@@ -49,19 +49,18 @@ pub(super) fn merge(
     sweep: &Sweep,
     with_output: bool,
 ) -> Result<()> {
-    let partials = sweep.partials();
+    let partials = sweep.cut.partial_rows();
     let output = Span::from(&workspace.output).only_if(with_output);
     let arguments = arguments::Merge {
         maximum: Span::from(&workspace.maximum).holds(partials, "maximum")?,
         sum: Span::from(&workspace.sum).holds(partials, "sum")?,
-        output: output.holds_or_null(partials * problem.dim, "O")?,
+        output: output.holds_or_null(sweep.cut.floats(), "O")?,
         lse: Span::from(&workspace.lse).holds(problem.rows, "the log-sum-exp")?,
         row_maximum: Span::from(&workspace.row_maximum).holds(problem.rows, "the row maxima")?,
         row_sum: Span::from(&workspace.row_sum).holds(problem.rows, "the row sums")?,
-        splits: int(sweep.splits),
+        cut: sweep.cut,
         rows: int(problem.rows),
         dim: int(problem.dim),
-        padding: 0,
     };
     // SAFETY: every length that the kernel reads or writes is checked above.
     unsafe { launch(device, File::Rows, "merge_partials", Grid::warps(problem.rows), &arguments) }
@@ -110,11 +109,12 @@ pub(super) fn reduce_losses<T>(
     unsafe { launch(device, File::Rows, "reduce_losses", Grid::one_block(), &arguments) }
 }
 
-/// du, and each row's coefficients for the second sweep.
+/// du, and each row's coefficients for the second sweep. `forward` is the sweep that left O.
 pub(super) fn gradients<T: Element, G: Element>(
     device: &Device,
     inputs: &Inputs<T>,
     workspace: &Workspace,
+    forward: &Sweep,
     upstream: Span<f32>,
     reduction: Reduction,
     d_users: Span<G>,
@@ -133,11 +133,12 @@ pub(super) fn gradients<T: Element, G: Element>(
         a: Span::from(&workspace.a).holds(rows, "a")?,
         b: Span::from(&workspace.b).holds(rows, "b")?,
         sum: Span::from(&workspace.row_sum).holds(rows, "the row sums")?,
-        output: Span::from(&workspace.output).holds(rows * dim, "O")?,
+        output: Span::from(&workspace.output).holds(forward.cut.floats(), "O")?,
         coefficient: Span::from(&workspace.coefficient).holds(rows, "coefficients")?,
         positive_coefficient: Span::from(&workspace.positive_coefficient).holds(rows, "coefficients")?,
         temperature_term: Span::from(&workspace.temperature_term).holds(rows, "temperature terms")?,
         d_users: d_users.holds(rows * dim, "the gradient of users")?,
+        cut: forward.cut,
         rows: int(rows),
         dim: int(dim),
         offset: int(offset),
@@ -148,10 +149,11 @@ pub(super) fn gradients<T: Element, G: Element>(
     unsafe { launch(device, File::Rows, name, Grid::warps(rows), &arguments) }
 }
 
-/// d(1/tau) from the rows' terms.
+/// d(1/tau) from the rows' terms, and the scale of the second sweep's weights.
 pub(super) fn reduce_terms(device: &Device, rows: usize, workspace: &Workspace) -> Result<()> {
     let arguments = arguments::ReduceTerms {
         terms: Span::from(&workspace.temperature_term).holds(rows, "temperature terms")?,
+        coefficient: Span::from(&workspace.coefficient).holds(rows, "coefficients")?,
         scalars: workspace.scalars(),
         rows: int(rows),
         padding: 0,

@@ -3,8 +3,8 @@
 use super::arguments::scalars;
 use super::buffer::Buffer;
 use super::device::Device;
-use super::plan::Sweep;
-use crate::{LossConfig, Problem, Result};
+use super::plan::Plan;
+use crate::Result;
 
 /// What a call needs room for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +42,7 @@ macro_rules! workspace {
             }
 
             /// The larger of two sizes for each buffer.
-            fn max(self, other: Self) -> Self {
+            pub(super) fn max(self, other: Self) -> Self {
                 Self { $($field: self.$field.max(other.$field)),* }
             }
         }
@@ -83,11 +83,15 @@ workspace! {
     row_norms: f32,
     /// `[B]` z+.
     positive: f32,
-    /// `[splits, B]` running maxima of the splits.
+    /// `[B, D]` users for the tensor cores, if normalising.
+    scaled_users: u16,
+    /// `[N, D]` the same for columns.
+    scaled_columns: u16,
+    /// Running maxima of the forward's partial results; see `ranges`.
     maximum: f32,
-    /// `[splits, B]` sums of exp(z - maximum).
+    /// Their sums of exp(z - maximum).
     sum: f32,
-    /// `[splits, B, D]` the splits' sums of exp(z - maximum) v; after the merge, O in the first.
+    /// Their sums of exp(z - maximum) v; after the merge, O in each row's first.
     output: f32,
     /// `[B]` log-sum-exp over the negatives.
     lse: f32,
@@ -107,31 +111,30 @@ workspace! {
     positive_coefficient: f32,
     /// `[B]` tau <u_i, du_i>.
     temperature_term: f32,
-    /// `[splits, gradient columns, D]` the second sweep's partial sums.
+    /// The second sweep's partial sums.
     partials: f32,
 }
 
 impl Sizes {
     /// What a call of this purpose needs.
-    pub(super) fn of(
-        problem: &Problem,
-        config: &LossConfig,
-        purpose: Purpose,
-        multiprocessors: usize,
-    ) -> Self {
+    pub(super) fn of(plan: &Plan, purpose: Purpose) -> Self {
+        let (problem, config) = (plan.problem(), plan.config());
         let (rows, columns, dim) = (problem.rows, problem.columns(), problem.dim);
         let if_normalizing = |n: usize| if config.normalizes() { n.saturating_mul(2) } else { 0 };
-        let sweep = Sweep::forward(problem, purpose != Purpose::Loss, multiprocessors);
+        let if_copying = |n: usize| if plan.copies_embeddings() { n.saturating_mul(dim) } else { 0 };
+        let sweep = if purpose == Purpose::Loss { plan.loss() } else { plan.forward() };
         let forward = Self {
             scalars: scalars::WORDS,
             bias: columns,
             item_ids: if config.excludes_same_item() { columns } else { 0 },
             column_norms: if_normalizing(columns),
             row_norms: if_normalizing(rows),
+            scaled_users: if_copying(rows),
+            scaled_columns: if_copying(columns),
             positive: rows,
-            maximum: sweep.partials(),
-            sum: sweep.partials(),
-            output: if purpose == Purpose::Loss { 0 } else { sweep.partials().saturating_mul(dim) },
+            maximum: sweep.cut.partial_rows(),
+            sum: sweep.cut.partial_rows(),
+            output: if purpose == Purpose::Loss { 0 } else { sweep.cut.floats() },
             lse: rows,
             row_maximum: rows,
             row_sum: rows,
@@ -140,26 +143,28 @@ impl Sizes {
             b: rows,
             ..Self::default()
         };
-        if purpose != Purpose::Backward {
-            return forward;
-        }
+        if purpose == Purpose::Backward { forward.max(Self::of_gradients(plan)) } else { forward }
+    }
+
+    /// What the gradients need on top of the forward, which must not lose what it left.
+    pub(super) fn of_gradients(plan: &Plan) -> Self {
+        let problem = plan.problem();
         // With a gradient of the extra negatives and without it.
         let partials = [problem.gradient_columns(), problem.batch_columns]
-            .map(|owned| Sweep::backward(problem, owned, multiprocessors).partials().saturating_mul(dim));
+            .map(|owned| plan.backward_of(owned).cut.floats());
         Self {
-            coefficient: rows,
-            positive_coefficient: rows,
-            temperature_term: rows,
+            coefficient: problem.rows,
+            positive_coefficient: problem.rows,
+            temperature_term: problem.rows,
             partials: partials[0].max(partials[1]),
-            ..forward
+            ..Self::default()
         }
     }
 
-    /// What every call on this problem needs.
-    pub(super) fn all(problem: &Problem, config: &LossConfig, multiprocessors: usize) -> Self {
-        // The sweep without output may have more splits.
-        let loss = Self::of(problem, config, Purpose::Loss, multiprocessors);
-        loss.max(Self::of(problem, config, Purpose::Backward, multiprocessors))
+    /// What every call under a plan needs.
+    pub(super) fn all(plan: &Plan) -> Self {
+        // The sweep without output may have more partials.
+        Self::of(plan, Purpose::Loss).max(Self::of(plan, Purpose::Backward))
     }
 }
 
