@@ -57,12 +57,12 @@ __device__ __forceinline__ void prepare_columns(const PrepareColumnsArguments& a
     }
 }
 
-// dv_j: the splits' partials in their order, over tau, less the positive's term, through the normalisation.
+// dv_j: the partials in their order, over tau, less the positive's term, through the normalisation.
 template <typename T, typename G>
 __device__ __forceinline__ void column_gradients(const ColumnGradientsArguments& a) {
     const int lane = threadIdx.x % WARP;
     const i64 column = static_cast<i64>(blockIdx.x) * WARPS + threadIdx.x / WARP;
-    if (column >= a.owned) {
+    if (column >= a.cut.owners) {
         return;
     }
     const int dim = a.columns.dim;
@@ -75,11 +75,11 @@ __device__ __forceinline__ void column_gradients(const ColumnGradientsArguments&
     const float2 user_norm = has_positive ? norm_of(a.row_norms, row) : make_float2(0.0f, 0.0f);
     const T* item = a.columns.column<T>(column);
     const float2 norm = norm_of(a.column_norms, column);
-    auto difference = [&](int d) { // tau dv_j
+    auto difference = [&](const Parts& of, int at, int d) { // tau dv_j
         float sum = 0.0f;
 #pragma unroll 1
-        for (int s = 0; s < a.splits; s++) {
-            sum += a.partials[(static_cast<i64>(s) * a.owned + column) * dim + d];
+        for (int s = 0; s < of.count; s++) {
+            sum += a.partials[of.row(s) * a.cut.width + at];
         }
         return has_positive ? fmaf(-positive, unit(user[d], user_norm), sum) : sum;
     };
@@ -88,10 +88,11 @@ __device__ __forceinline__ void column_gradients(const ColumnGradientsArguments&
     const i64 index = extra ? column - a.columns.batch_count : column;
     float* d_log_q = extra ? a.d_extra_log_q : a.d_log_q;
     if (d_log_q != nullptr && lane == 0) {
+        const Parts of = a.cut.parts(column, 0);
         float mass = 0.0f;
 #pragma unroll 1
-        for (int s = 0; s < a.splits; s++) {
-            mass += a.masses[static_cast<i64>(s) * a.owned + column];
+        for (int s = 0; s < of.count; s++) {
+            mass += a.masses[of.row(s)];
         }
         const float scale = a.inside ? a.logq_scale * a.scalars->inverse_temperature : a.logq_scale;
         d_log_q[index] = fmaf(-scale, mass, owned ? a.log_q_term[row] : 0.0f);
@@ -102,22 +103,20 @@ __device__ __forceinline__ void column_gradients(const ColumnGradientsArguments&
 
     float along = 0.0f; // tau <v_j, dv_j>
     if (a.column_norms != nullptr) {
-#pragma unroll 1
-        for (int d = lane; d < dim; d += WARP) {
-            along = fmaf(unit(item[d], norm), difference(d), along);
-        }
+        a.cut.each_dimension(column, dim, lane, [&](const Parts& of, int at, int d) {
+            along = fmaf(unit(item[d], norm), difference(of, at, d), along);
+        });
         along = warp_sum(along);
     }
     G* out = static_cast<G*>(extra ? a.d_extra : a.d_items) + index * dim;
     const float inverse_temperature = a.scalars->inverse_temperature;
-#pragma unroll 1
-    for (int d = lane; d < dim; d += WARP) {
-        float gradient = difference(d);
+    a.cut.each_dimension(column, dim, lane, [&](const Parts& of, int at, int d) {
+        float gradient = difference(of, at, d);
         if (a.column_norms != nullptr) {
             gradient = fmaf(-unit(item[d], norm), along, gradient) * norm.x * norm.y;
         }
         narrow(gradient * inverse_temperature, out[d]);
-    }
+    });
 }
 
 #define COLUMN_KERNELS(suffix, T)                                                                                    \

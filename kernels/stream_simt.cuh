@@ -437,8 +437,7 @@ __device__ __forceinline__ void stream(const StreamArguments& a) {
                 if (a.counts != nullptr) {
 #pragma unroll
                     for (int c = 0; c < COUNTS; c++) {
-                        const i64 row_of_counts = static_cast<i64>(blockIdx.y) * COUNTS + c;
-                        a.counts[row_of_counts * a.owned + owner] = shared.counts[c][ty * 4 + i];
+                        a.counts[at * COUNTS + c] = shared.counts[c][ty * 4 + i];
                     }
                 }
             }

@@ -38,8 +38,10 @@ mod loss;
 mod module;
 mod output;
 mod plan;
+mod ranges;
 mod rows;
 mod stream;
+mod stream_mma;
 mod view;
 mod workspace;
 
@@ -50,6 +52,7 @@ pub use device::{Counters, Device};
 pub use loss::InBatchLoss;
 pub use module::{Ptx, ptx};
 pub use output::Output;
+pub use plan::{Hardware, Kernels, Plan, Sweep};
 pub use view::{View, ViewMut};
 
 use crate::{Backend, Element};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::sync::Arc;
 
-use cudarc::driver::sys::{CUfunction, CUmodule, CUresult};
+use cudarc::driver::sys::{CUfunction, CUfunction_attribute, CUmodule, CUresult};
 use cudarc::driver::{CudaContext, DriverError, result};
 
 use super::device::driver_error;
@@ -25,8 +25,17 @@ macro_rules! embedded {
     };
 }
 
-static FILES: [Ptx; 6] =
-    embedded!["rows", "columns", "bank", "stream_simt_f32", "stream_simt_f16", "stream_simt_bf16"];
+static FILES: [Ptx; 9] = embedded![
+    "rows",
+    "columns",
+    "bank",
+    "stream_simt_f32",
+    "stream_simt_f16",
+    "stream_simt_bf16",
+    "scale",
+    "stream_mma_f16",
+    "stream_mma_bf16"
+];
 
 /// Every file of kernels that this build embeds: the PTX that will run.
 pub fn ptx() -> &'static [Ptx] {
@@ -39,13 +48,20 @@ pub(super) enum File {
     Rows,
     Columns,
     Bank,
-    Stream(usize),
+    Scale,
+    StreamSimt(usize),
+    StreamMma(usize),
 }
 
 impl File {
-    /// The stream's kernels for one storage type.
-    pub(super) fn stream(dtype: Dtype) -> Self {
-        Self::Stream(dtype_index(dtype))
+    /// The stream's plain kernels for one storage type.
+    pub(super) fn stream_simt(dtype: Dtype) -> Self {
+        Self::StreamSimt(dtype_index(dtype))
+    }
+
+    /// The stream's tensor-core kernels for a 16-bit type.
+    pub(super) fn stream_mma(dtype: Dtype) -> Self {
+        Self::StreamMma(dtype_index(dtype))
     }
 
     fn ptx(self) -> &'static Ptx {
@@ -53,7 +69,9 @@ impl File {
             Self::Rows => 0,
             Self::Columns => 1,
             Self::Bank => 2,
-            Self::Stream(dtype) => 3 + dtype,
+            Self::StreamSimt(dtype) => 3 + dtype,
+            Self::Scale => 6,
+            Self::StreamMma(dtype) => 6 + dtype.max(1),
         }]
     }
 }
@@ -66,6 +84,12 @@ pub(super) fn dtype_index(dtype: Dtype) -> usize {
         Dtype::Bf16 => 2,
     }
 }
+
+/// Dynamic shared memory that a block gets without asking; what is above must be asked for once. A kernel's need never
+/// changes.
+const SHARED_WITHOUT_ASKING: u32 = 48 << 10;
+const DYNAMIC_SHARED: CUfunction_attribute =
+    CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
 
 /// The modules of one context, with their kernels and how often each was launched.
 pub(super) struct Modules {
@@ -108,8 +132,8 @@ impl Modules {
         Ok(())
     }
 
-    /// A kernel of a loaded file, counted as one launch.
-    pub(super) fn kernel(&mut self, file: File, name: &'static str) -> Result<CUfunction> {
+    /// A kernel of a loaded file, counted as one launch with `shared` bytes of dynamic shared memory for each block.
+    pub(super) fn kernel(&mut self, file: File, name: &'static str, shared: u32) -> Result<CUfunction> {
         if let Some(kernel) = self.kernels.get_mut(name) {
             kernel.launches += 1;
             return Ok(kernel.function);
@@ -122,6 +146,12 @@ impl Modules {
         // SAFETY: the module is loaded and stays so while `self` lives.
         let function = unsafe { result::module::get_function(module, symbol) }
             .map_err(|error| missing(format!("no kernel {name}: {:?}", error.0)))?;
+        if shared > SHARED_WITHOUT_ASKING {
+            let bytes = i32::try_from(shared).unwrap_or(i32::MAX);
+            // SAFETY: the function was just found in a loaded module.
+            unsafe { result::function::set_function_attribute(function, DYNAMIC_SHARED, bytes) }
+                .map_err(|error| Error::Launch { kernel: name, code: format!("{:?}", error.0) })?;
+        }
         self.kernels.insert(name, Kernel { function, launches: 1 });
         Ok(function)
     }
