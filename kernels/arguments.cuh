@@ -78,7 +78,7 @@ struct Scalars {
     float weight_sum;
     float row_scale;              // what the reduction multiplies each row by
     float d_inverse_temperature;
-    float coefficient_scale;      // a power of two: the largest |g_i a_i / l_i| times it is near 2^14
+    float coefficient_scale;      // a power of two: brings the largest |g_i a_i / l_i| near the top of f16
     float coefficient_unscale;    // its inverse
 };
 static_assert(sizeof(Scalars) == 28, "mirror of src/cuda/arguments.rs");
@@ -203,7 +203,7 @@ struct ReduceTermsArguments {
     const float* coefficient;  // [B]
     Scalars* scalars;
     int rows;
-    int padding;
+    int top; // of the scaled coefficients: the largest has this exponent
 };
 static_assert(sizeof(ReduceTermsArguments) == 32, "mirror of src/cuda/arguments.rs");
 

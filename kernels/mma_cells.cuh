@@ -54,8 +54,8 @@ struct OfStreamed {
     }
 };
 
-// Scores to logits z, in natural units: z is rounded once (three times when normalising), and only differences are
-// scaled later. Absent columns have a bias of -inf.
+// Scores to logits z, in natural units: z is rounded once (twice more in its factor when normalising), and only
+// differences are scaled later. Absent columns have a bias of -inf.
 template <bool BACKWARD, int ROWS, int COLUMNS, int OWNERS, int STREAMED>
 __device__ __forceinline__ void logits(
     Cells<ROWS, COLUMNS>& cells, const Labels<OWNERS>& owners, const Labels<STREAMED>& streamed, Place place,
@@ -71,8 +71,8 @@ __device__ __forceinline__ void logits(
             for (int r = 0; r < ROWS; r++) {
 #pragma unroll
                 for (int e = 0; e < 4; e++) {
-                    // A product of two is the same either way round, so both sweeps get the same bits.
-                    const float scale = factor.of(r, e) * other.of(e) * inverse_temperature;
+                    // A product is the same either way round, so both sweeps get the same bits.
+                    const float scale = factor.of(r, e) * other.of(e);
                     cells[r][c][e] = fmaf(cells[r][c][e], scale, BACKWARD ? owner_bias.of(r, e) : bias.of(e));
                 }
             }
@@ -218,10 +218,12 @@ struct Running {
 
 // Logits to exp(z - m), online: earlier sums are rescaled, and `rescale` is what earlier outputs must be multiplied by.
 // Returns whether any row of the warp has a new maximum; otherwise all of `rescale` is 1.
-template <int ROWS, int COLUMNS>
-__device__ __forceinline__ bool
-online_softmax(Cells<ROWS, COLUMNS>& cells, Running<ROWS>& running, float (&rescale)[ROWS][2], float shift) {
+template <int ROWS, int COLUMNS, int STREAMED>
+__device__ __forceinline__ bool online_softmax(
+    Cells<ROWS, COLUMNS>& cells, Running<ROWS>& running, float (&rescale)[ROWS][2], const Labels<STREAMED>& streamed,
+    Place place, float shift) {
     bool changed = false;
+    float reference[ROWS][2];
 #pragma unroll
     for (int r = 0; r < ROWS; r++) {
 #pragma unroll
@@ -236,40 +238,27 @@ online_softmax(Cells<ROWS, COLUMNS>& cells, Running<ROWS>& running, float (&resc
             const float before = running.maximum[r][half];
             const float updated = fmaxf(before, largest);
             // While the row has seen nothing, -inf - (-inf) must not be formed.
-            const float reference = updated == -infinity() ? 0.0f : updated;
-            rescale[r][half] = exp2_approximate((before - reference) * LOG2_E);
+            reference[r][half] = updated == -infinity() ? 0.0f : updated;
+            rescale[r][half] = exp2_approximate((before - reference[r][half]) * LOG2_E);
             changed = changed || updated != before;
-            float added = 0.0f;
-#pragma unroll
-            for (int c = 0; c < COLUMNS; c++) {
-#pragma unroll
-                for (int e = 2 * half; e < 2 * half + 2; e++) {
-                    cells[r][c][e] = exp2_approximate(fmaf(cells[r][c][e] - reference, LOG2_E, shift));
-                    added += cells[r][c][e];
-                }
-            }
-            running.sum[r][half] = fmaf(running.sum[r][half], rescale[r][half], added);
+            running.sum[r][half] *= rescale[r][half];
             running.maximum[r][half] = updated;
         }
     }
-    return __any_sync(FULL_WARP, changed);
-}
-
-// Weights of unit embeddings to weights of the stored ones.
-template <int ROWS, int COLUMNS, int STREAMED>
-__device__ __forceinline__ void
-apply_factors(Cells<ROWS, COLUMNS>& cells, const Labels<STREAMED>& streamed, Place place) {
 #pragma unroll
     for (int c = 0; c < COLUMNS; c++) {
-        const OfStreamed factor(streamed.factor, place, c);
+        const OfStreamed norm(streamed.coefficient, place, c);
 #pragma unroll
         for (int r = 0; r < ROWS; r++) {
 #pragma unroll
             for (int e = 0; e < 4; e++) {
-                cells[r][c][e] *= factor.of(e);
+                const float weight = exp2_approximate(fmaf(cells[r][c][e] - reference[r][e / 2], LOG2_E, shift));
+                running.sum[r][e / 2] = fmaf(weight, norm.of(e), running.sum[r][e / 2]);
+                cells[r][c][e] = weight;
             }
         }
     }
+    return __any_sync(FULL_WARP, changed);
 }
 
 // Backward: logits to g_i a_i / l_i exp(z - m_i), the forward's weights once more, scaled by a power of two that brings the

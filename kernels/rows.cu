@@ -160,9 +160,9 @@ extern "C" __global__ void __launch_bounds__(BLOCK) reduce_terms(const ReduceTer
         for (int warp = 1; warp < WARPS; warp++) {
             magnitude = fmaxf(magnitude, largest[warp]);
         }
-        // 2^(14 - exponent): the largest comes to lie in [2^14, 2^15). Both it and its inverse stay normal.
+        // The largest comes to lie in [2^top, 2^(top + 1)). Both the scale and its inverse stay normal.
         const int exponent = static_cast<int>(__float_as_uint(magnitude) >> 23) - 127;
-        const int shift = magnitude > 0.0f && magnitude < infinity() ? min(max(14 - exponent, -126), 126) : 0;
+        const int shift = magnitude > 0.0f && magnitude < infinity() ? min(max(a.top - exponent, -126), 126) : 0;
         a.scalars->coefficient_scale = __uint_as_float(static_cast<unsigned>(127 + shift) << 23);
         a.scalars->coefficient_unscale = __uint_as_float(static_cast<unsigned>(127 - shift) << 23);
         a.scalars->d_inverse_temperature = static_cast<float>(sum);

@@ -124,7 +124,7 @@ __device__ __forceinline__ Label streamed_label(const MmaArguments& a, i64 index
     if constexpr (BACKWARD) {
         return index < limit ? weighted_row_label<T>(a, index) : weighted_row_label<T>(a, a.rows);
     } else {
-        return column_label<T>(a, index, limit);
+        return streamed_column_label<T>(a, index, limit);
     }
 }
 
@@ -209,12 +209,9 @@ stream_panel(const MmaArguments& a, MmaShared<S>& shared, i64 panel, i64 first, 
                 backward_weights(cells, other, place);
             } else {
                 float rescale[S::ROWS][2];
-                const bool changed = online_softmax(cells, running, rescale, Shift<T>::EXPONENT);
+                const bool changed = online_softmax(cells, running, rescale, other, place, Shift<T>::EXPONENT);
                 if (MODE == MMA_FORWARD && changed) {
                     scale_output<S>(output, rescale);
-                }
-                if (MODE == MMA_FORWARD && a.column_norms != nullptr) {
-                    apply_factors(cells, other, place);
                 }
             }
             if constexpr (MODE != MMA_LOSS) {

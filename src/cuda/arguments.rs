@@ -89,7 +89,7 @@ arguments! {
         rows: i32, dim: i32, offset: i32, upstream_per_row: i32,
     }
 
-    ReduceTerms: 32 { terms: u64, coefficient: u64, scalars: u64, rows: i32, padding: i32 }
+    ReduceTerms: 32 { terms: u64, coefficient: u64, scalars: u64, rows: i32, top: i32 }
 
     ColumnGradients: 144 {
         columns: Columns,

@@ -110,7 +110,6 @@ impl Device {
         &self.shared.context
     }
 
-
     pub(super) fn modules(&self) -> MutexGuard<'_, Modules> {
         self.shared.modules.lock().unwrap_or_else(PoisonError::into_inner)
     }

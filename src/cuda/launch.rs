@@ -128,8 +128,10 @@ pub(super) unsafe fn launch<A: Arguments>(
     let pointer: *const A = arguments;
     let mut parameters = [pointer.cast_mut().cast::<c_void>()];
     // SAFETY: the caller vouches for the arguments; the driver copies them before this returns.
-    unsafe { result::launch_kernel(function, (x, y, z), (grid.threads, 1, 1), grid.shared, stream, &mut parameters) }
-        .map_err(|error| Error::Launch { kernel, code: format!("{:?}", error.0) })
+    unsafe {
+        result::launch_kernel(function, (x, y, z), (grid.threads, 1, 1), grid.shared, stream, &mut parameters)
+    }
+    .map_err(|error| Error::Launch { kernel, code: format!("{:?}", error.0) })
 }
 
 /// The three names `<stem>_{f32,f16,bf16}`, in the order of `dtype_index`.

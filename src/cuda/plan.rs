@@ -443,7 +443,9 @@ mod tests {
             let plan = Plan::new(&Hardware::new(capability, 100), &big(dim), &config());
             assert_eq!(plan.forward().blocks, [100 * resident, 1, 1], "{plan}");
             // What one block may ask for is 1 KiB less than the multiprocessor has.
-            assert!(plan.forward().shared_bytes as usize <= Hardware::new(capability, 1).shared_bytes() - 1024);
+            assert!(
+                plan.forward().shared_bytes as usize <= Hardware::new(capability, 1).shared_bytes() - 1024
+            );
         }
     }
 

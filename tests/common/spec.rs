@@ -211,6 +211,7 @@ impl Spec {
             upstream: self
                 .upstream
                 .then(|| (0..upstream_len).map(|_| draw.random.f32() * 2.0 - 0.5).collect()),
+            weight_scale: 1.0,
         }
     }
 }
