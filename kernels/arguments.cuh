@@ -128,12 +128,12 @@ struct MmaArguments {
     const float* coefficient;        // [B] g_i a_i / l_i, backward
     float* maximum;                  // a partial's m for each of its owners, forward
     float* sum;                      // l, forward
-    float* output;                   // [width] for each of its owners
+    float* output;                   // [dim] for each of its owners
     Cut cut;
     int rows;
     int offset;
 };
-static_assert(sizeof(MmaArguments) == 176, "mirror of src/cuda/arguments.rs");
+static_assert(sizeof(MmaArguments) == 168, "mirror of src/cuda/arguments.rs");
 
 struct MergeArguments {
     const float* maximum;  // of the partials
@@ -146,7 +146,7 @@ struct MergeArguments {
     int rows;
     int dim;
 };
-static_assert(sizeof(MergeArguments) == 88, "mirror of src/cuda/arguments.rs");
+static_assert(sizeof(MergeArguments) == 80, "mirror of src/cuda/arguments.rs");
 
 struct ObjectiveArguments {
     const float* lse;       // [B]
@@ -196,7 +196,7 @@ struct RowGradientsArguments {
     int offset;
     int upstream_per_row;
 };
-static_assert(sizeof(RowGradientsArguments) == 168, "mirror of src/cuda/arguments.rs");
+static_assert(sizeof(RowGradientsArguments) == 160, "mirror of src/cuda/arguments.rs");
 
 struct ReduceTermsArguments {
     const float* terms;        // [B]
@@ -221,7 +221,7 @@ struct ColumnGradientsArguments {
     int rows;
     int offset;
 };
-static_assert(sizeof(ColumnGradientsArguments) == 144, "mirror of src/cuda/arguments.rs");
+static_assert(sizeof(ColumnGradientsArguments) == 136, "mirror of src/cuda/arguments.rs");
 
 struct BankPushArguments {
     const void* embeddings;   // [count, dim]

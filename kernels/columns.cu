@@ -72,33 +72,36 @@ __device__ __forceinline__ void column_gradients(const ColumnGradientsArguments&
     const float2 user_norm = has_positive ? norm_of(a.row_norms, row) : make_float2(0.0f, 0.0f);
     const T* item = a.columns.column<T>(column);
     const float2 norm = norm_of(a.column_norms, column);
-    auto difference = [&](const Parts& of, int at, int d) { // tau dv_j
+    const Parts parts = a.cut.parts(column);
+    auto difference = [&](int d) { // tau dv_j
         float sum = 0.0f;
 #pragma unroll 1
-        for (int s = 0; s < of.count; s++) {
-            sum += a.partials[of.row(s) * a.cut.width + at];
+        for (int s = 0; s < parts.count; s++) {
+            sum += a.partials[parts.row(s) * dim + d];
         }
         return has_positive ? fmaf(-positive, unit(user[d], user_norm), sum) : sum;
     };
 
     float along = 0.0f; // tau <v_j, dv_j>
     if (a.column_norms != nullptr) {
-        a.cut.each_dimension(column, dim, lane, [&](const Parts& of, int at, int d) {
-            along = fmaf(unit(item[d], norm), difference(of, at, d), along);
-        });
+#pragma unroll 1
+        for (int d = lane; d < dim; d += WARP) {
+            along = fmaf(unit(item[d], norm), difference(d), along);
+        }
         along = warp_sum(along);
     }
     const bool extra = column >= a.columns.batch_count;
     G* out = extra ? static_cast<G*>(a.d_extra) + (column - a.columns.batch_count) * dim
                    : static_cast<G*>(a.d_items) + column * dim;
     const float inverse_temperature = a.scalars->inverse_temperature;
-    a.cut.each_dimension(column, dim, lane, [&](const Parts& of, int at, int d) {
-        float gradient = difference(of, at, d);
+#pragma unroll 1
+    for (int d = lane; d < dim; d += WARP) {
+        float gradient = difference(d);
         if (a.column_norms != nullptr) {
             gradient = fmaf(-unit(item[d], norm), along, gradient) * norm.x * norm.y;
         }
         narrow(gradient * inverse_temperature, out[d]);
-    });
+    }
 }
 
 #define COLUMN_KERNELS(suffix, T)                                                                                    \

@@ -3,11 +3,9 @@
 
 #include "arguments.cuh"
 
-constexpr int MMA_THREADS = 128; // 4 warps
-
 // Of COUNT embeddings, rows or columns of the score matrix.
 template <int COUNT>
-struct Labels {
+struct alignas(16) Labels {
     static constexpr int WORDS = COUNT / WARP;
 
     const void* source[COUNT]; // null: absent

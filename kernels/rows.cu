@@ -36,15 +36,14 @@ __device__ __forceinline__ void prepare_rows(const PrepareRowsArguments& a) {
     }
 }
 
-// Folds the partials (m, l, O) of each row in their order: LSE_i, and O_i over the softmax's denominator. The chunks of O
-// have partials of their own; the first chunk's m and l speak for the row.
+// Folds the partials (m, l, O) of each row in their order: LSE_i, and O_i over the softmax's denominator.
 extern "C" __global__ void __launch_bounds__(BLOCK) merge_partials(const MergeArguments a) {
     const int lane = threadIdx.x % WARP;
     const i64 row = static_cast<i64>(blockIdx.x) * WARPS + threadIdx.x / WARP;
     if (row >= a.rows) {
         return;
     }
-    const Parts parts = a.cut.parts(row, 0);
+    const Parts parts = a.cut.parts(row);
     float maximum = -infinity();
 #pragma unroll 1
     for (int s = 0; s < parts.count; s++) {
@@ -68,15 +67,15 @@ extern "C" __global__ void __launch_bounds__(BLOCK) merge_partials(const MergeAr
         return;
     }
     const float inverse = sum == 0.0f ? 0.0f : 1.0f / sum;
-    a.cut.each_dimension(row, a.dim, lane, [&](const Parts& of, int at, int) {
+#pragma unroll 1
+    for (int d = lane; d < a.dim; d += WARP) {
         float merged = 0.0f;
 #pragma unroll 1
-        for (int s = 0; s < of.count; s++) {
-            const float partial = a.output[of.row(s) * a.cut.width + at];
-            merged = fmaf(partial, expf(a.maximum[of.row(s)] - reference), merged);
+        for (int s = 0; s < parts.count; s++) {
+            merged = fmaf(a.output[parts.row(s) * a.dim + d], expf(a.maximum[parts.row(s)] - reference), merged);
         }
-        a.output[of.first * a.cut.width + at] = merged * inverse;
-    });
+        a.output[parts.first * a.dim + d] = merged * inverse;
+    }
 }
 
 // LSE - z+ to the weighted loss and the coefficients a, b of each row. A row of weight 0 has loss 0.
@@ -190,17 +189,19 @@ __device__ __forceinline__ void row_gradients(const RowGradientsArguments& a) {
     const bool counts = g != 0.0f;
     const float negative = counts ? g * a.a[row] : 0.0f;
     const float positive = counts ? g * a.b[row] : 0.0f;
-    auto difference = [&](const Parts& of, int at, int d) { // tau du_i
-        const float pull = negative == 0.0f ? 0.0f : negative * a.output[of.first * a.cut.width + at];
+    const float* output = a.output + a.cut.parts(row).first * a.dim;
+    auto difference = [&](int d) { // tau du_i
+        const float pull = negative == 0.0f ? 0.0f : negative * output[d];
         return positive == 0.0f ? pull : fmaf(-positive, unit(item[d], item_norm), pull);
     };
 
     const bool zero = negative == 0.0f && positive == 0.0f;
     float term = 0.0f; // tau <u_i, du_i>
     if (!zero) {
-        a.cut.each_dimension(row, a.dim, lane, [&](const Parts& of, int at, int d) {
-            term = fmaf(unit(user[d], norm), difference(of, at, d), term);
-        });
+#pragma unroll 1
+        for (int d = lane; d < a.dim; d += WARP) {
+            term = fmaf(unit(user[d], norm), difference(d), term);
+        }
         term = warp_sum(term);
     }
     if (lane == 0) {
@@ -209,17 +210,18 @@ __device__ __forceinline__ void row_gradients(const RowGradientsArguments& a) {
         a.temperature_term[row] = term;
     }
     const float inverse_temperature = a.scalars->inverse_temperature;
-    a.cut.each_dimension(row, a.dim, lane, [&](const Parts& of, int at, int d) {
+#pragma unroll 1
+    for (int d = lane; d < a.dim; d += WARP) {
         float gradient = 0.0f;
         if (!zero) {
-            gradient = difference(of, at, d);
+            gradient = difference(d);
             if (a.row_norms != nullptr) {
                 gradient = fmaf(-unit(user[d], norm), term, gradient) * norm.x * norm.y;
             }
             gradient *= inverse_temperature;
         }
         narrow(gradient, d_user[d]);
-    });
+    }
 }
 
 #define ROW_KERNELS(suffix, T)                                                                                       \

@@ -52,12 +52,11 @@ arguments! {
     }
 
     /// The partial results of a sweep; see `ranges`.
-    Cut: 32 {
-        tile: i32, owner_tiles: i32, streamed_tiles: i32, chunks: i32, width: i32,
-        ranges: i32, splits: i32, owners: i32,
+    Cut: 24 {
+        tile: i32, owner_tiles: i32, streamed_tiles: i32, ranges: i32, splits: i32, owners: i32,
     }
 
-    Mma: 176 {
+    Mma: 168 {
         columns: Columns,
         users: u64, row_norms: u64, column_norms: u64, bias: u64, item_ids: u64, user_ids: u64,
         scalars: u64, reference: u64, coefficient: u64,
@@ -68,7 +67,7 @@ arguments! {
 
     Scale: 64 { columns: Columns, norms: u64, bias: u64, to: u64 }
 
-    Merge: 88 {
+    Merge: 80 {
         maximum: u64, sum: u64, output: u64, lse: u64, row_maximum: u64, row_sum: u64,
         cut: Cut,
         rows: i32, dim: i32,
@@ -81,7 +80,7 @@ arguments! {
 
     ReduceLosses: 32 { loss: u64, weights: u64, scalars: u64, rows: i32, reduction: i32 }
 
-    RowGradients: 168 {
+    RowGradients: 160 {
         users: u64, items: u64, row_norms: u64, column_norms: u64, weights: u64, upstream: u64,
         scalars: u64, a: u64, b: u64, sum: u64, output: u64,
         coefficient: u64, positive_coefficient: u64, temperature_term: u64, d_users: u64,
@@ -91,7 +90,7 @@ arguments! {
 
     ReduceTerms: 32 { terms: u64, coefficient: u64, scalars: u64, rows: i32, top: i32 }
 
-    ColumnGradients: 144 {
+    ColumnGradients: 136 {
         columns: Columns,
         users: u64, row_norms: u64, column_norms: u64, partials: u64, positive_coefficient: u64,
         scalars: u64, d_items: u64, d_extra: u64,

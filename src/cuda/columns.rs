@@ -75,7 +75,7 @@ pub(super) fn gradients<T: Element, G: Element>(
         users: inputs.users.holds(rows * dim, "users")?,
         row_norms: inputs.row_norms(workspace)?,
         column_norms: inputs.column_norms(workspace, problem.gradient_columns())?,
-        partials: Span::from(&workspace.partials).holds(sweep.cut.floats(), "partials")?,
+        partials: Span::from(&workspace.partials).holds(sweep.cut.floats(dim), "partials")?,
         positive_coefficient: Span::from(&workspace.positive_coefficient).holds(rows, "coefficients")?,
         scalars: workspace.scalars(),
         d_items: d_items.holds(batch_columns * dim, "the gradient of items")?,

@@ -59,7 +59,7 @@ pub(super) fn merge(
     let arguments = arguments::Merge {
         maximum: Span::from(&workspace.maximum).holds(partials, "maximum")?,
         sum: Span::from(&workspace.sum).holds(partials, "sum")?,
-        output: output.holds_or_null(sweep.cut.floats(), "O")?,
+        output: output.holds_or_null(sweep.cut.floats(problem.dim), "O")?,
         lse: Span::from(&workspace.lse).holds(problem.rows, "the log-sum-exp")?,
         row_maximum: Span::from(&workspace.row_maximum).holds(problem.rows, "the row maxima")?,
         row_sum: Span::from(&workspace.row_sum).holds(problem.rows, "the row sums")?,
@@ -138,7 +138,7 @@ pub(super) fn gradients<T: Element, G: Element>(
         a: Span::from(&workspace.a).holds(rows, "a")?,
         b: Span::from(&workspace.b).holds(rows, "b")?,
         sum: Span::from(&workspace.row_sum).holds(rows, "the row sums")?,
-        output: Span::from(&workspace.output).holds(forward.cut.floats(), "O")?,
+        output: Span::from(&workspace.output).holds(forward.cut.floats(dim), "O")?,
         coefficient: Span::from(&workspace.coefficient).holds(rows, "coefficients")?,
         positive_coefficient: Span::from(&workspace.positive_coefficient).holds(rows, "coefficients")?,
         temperature_term: Span::from(&workspace.temperature_term).holds(rows, "temperature terms")?,

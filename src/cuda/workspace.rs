@@ -134,7 +134,7 @@ impl Sizes {
             positive: rows,
             maximum: sweep.cut.partial_rows(),
             sum: sweep.cut.partial_rows(),
-            output: if purpose == Purpose::Loss { 0 } else { sweep.cut.floats() },
+            output: if purpose == Purpose::Loss { 0 } else { sweep.cut.floats(dim) },
             lse: rows,
             row_maximum: rows,
             row_sum: rows,
@@ -151,7 +151,7 @@ impl Sizes {
         let problem = plan.problem();
         // With a gradient of the extra negatives and without it.
         let partials = [problem.gradient_columns(), problem.batch_columns]
-            .map(|owned| plan.backward_of(owned).cut.floats());
+            .map(|owned| plan.backward_of(owned).cut.floats(problem.dim));
         Self {
             coefficient: problem.rows,
             positive_coefficient: problem.rows,

@@ -177,7 +177,7 @@ impl Spec {
 
     /// The same in a 16-bit type and at a dimension that tensor cores take.
     pub(crate) fn for_tensor_cores(&self) -> Spec {
-        const DIMS: [usize; 7] = [32, 48, 64, 80, 128, 144, 256];
+        const DIMS: [usize; 9] = [32, 48, 64, 80, 128, 144, 256, 272, 528];
         let dtype = match self.dtype {
             Dtype::F32 => [Dtype::F16, Dtype::Bf16][self.dim / DIMS.len() % 2],
             narrow => narrow,
