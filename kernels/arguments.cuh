@@ -46,7 +46,7 @@ struct Scalars {
     float bias;                   // of the sigmoid link, 0 otherwise
     float d_bias;
     float d_log_inverse_temperature;
-    float coefficient_scale;      // a power of two: the largest |g_i a_i / l_i| times it is near 2^14
+    float coefficient_scale;      // a power of two: brings the largest |g_i a_i / l_i| near the top of f16
     float coefficient_unscale;    // its inverse
 };
 static_assert(sizeof(Scalars) == 40, "mirror of src/cuda/arguments.rs");
@@ -142,12 +142,12 @@ struct MmaArguments {
     const float* coefficient;        // [B] g_i a_i / l_i, backward
     float* maximum;                  // a partial's m for each of its owners, forward
     float* sum;                      // l, forward
-    float* output;                   // [width] for each of its owners
+    float* output;                   // [dim] for each of its owners
     Cut cut;
     int rows;
     int offset;
 };
-static_assert(sizeof(MmaArguments) == 176, "mirror of src/cuda/arguments.rs");
+static_assert(sizeof(MmaArguments) == 168, "mirror of src/cuda/arguments.rs");
 
 struct MergeArguments {
     const float* maximum;   // of the partials
@@ -167,7 +167,7 @@ struct MergeArguments {
     int link;               // a LinkKind
     int padding;
 };
-static_assert(sizeof(MergeArguments) == 136, "mirror of src/cuda/arguments.rs");
+static_assert(sizeof(MergeArguments) == 128, "mirror of src/cuda/arguments.rs");
 
 struct ObjectiveArguments {
     const float* lse;       // [B]
@@ -236,7 +236,7 @@ struct RowGradientsArguments {
     int inside;                   // log q is divided by the temperature too
     float logq_scale;
 };
-static_assert(sizeof(RowGradientsArguments) == 240, "mirror of src/cuda/arguments.rs");
+static_assert(sizeof(RowGradientsArguments) == 232, "mirror of src/cuda/arguments.rs");
 
 struct ReduceTermsArguments {
     const float* terms;        // [B]
@@ -244,7 +244,7 @@ struct ReduceTermsArguments {
     const float* coefficient;  // [B]
     Scalars* scalars;
     int rows;
-    int padding;
+    int top; // of the scaled coefficients: the largest has this exponent
 };
 static_assert(sizeof(ReduceTermsArguments) == 40, "mirror of src/cuda/arguments.rs");
 
@@ -268,7 +268,7 @@ struct ColumnGradientsArguments {
     float logq_scale;
     int inside;
 };
-static_assert(sizeof(ColumnGradientsArguments) == 184, "mirror of src/cuda/arguments.rs");
+static_assert(sizeof(ColumnGradientsArguments) == 176, "mirror of src/cuda/arguments.rs");
 
 struct BankPushArguments {
     const void* embeddings;   // [count, dim]

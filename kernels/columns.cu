@@ -75,11 +75,12 @@ __device__ __forceinline__ void column_gradients(const ColumnGradientsArguments&
     const float2 user_norm = has_positive ? norm_of(a.row_norms, row) : make_float2(0.0f, 0.0f);
     const T* item = a.columns.column<T>(column);
     const float2 norm = norm_of(a.column_norms, column);
-    auto difference = [&](const Parts& of, int at, int d) { // tau dv_j
+    const Parts parts = a.cut.parts(column);
+    auto difference = [&](int d) { // tau dv_j
         float sum = 0.0f;
 #pragma unroll 1
-        for (int s = 0; s < of.count; s++) {
-            sum += a.partials[of.row(s) * a.cut.width + at];
+        for (int s = 0; s < parts.count; s++) {
+            sum += a.partials[parts.row(s) * dim + d];
         }
         return has_positive ? fmaf(-positive, unit(user[d], user_norm), sum) : sum;
     };
@@ -88,7 +89,7 @@ __device__ __forceinline__ void column_gradients(const ColumnGradientsArguments&
     const i64 index = extra ? column - a.columns.batch_count : column;
     float* d_log_q = extra ? a.d_extra_log_q : a.d_log_q;
     if (d_log_q != nullptr && lane == 0) {
-        const Parts of = a.cut.parts(column, 0);
+        const Parts of = a.cut.parts(column);
         float mass = 0.0f;
 #pragma unroll 1
         for (int s = 0; s < of.count; s++) {
@@ -103,20 +104,22 @@ __device__ __forceinline__ void column_gradients(const ColumnGradientsArguments&
 
     float along = 0.0f; // tau <v_j, dv_j>
     if (a.column_norms != nullptr) {
-        a.cut.each_dimension(column, dim, lane, [&](const Parts& of, int at, int d) {
-            along = fmaf(unit(item[d], norm), difference(of, at, d), along);
-        });
+#pragma unroll 1
+        for (int d = lane; d < dim; d += WARP) {
+            along = fmaf(unit(item[d], norm), difference(d), along);
+        }
         along = warp_sum(along);
     }
     G* out = static_cast<G*>(extra ? a.d_extra : a.d_items) + index * dim;
     const float inverse_temperature = a.scalars->inverse_temperature;
-    a.cut.each_dimension(column, dim, lane, [&](const Parts& of, int at, int d) {
-        float gradient = difference(of, at, d);
+#pragma unroll 1
+    for (int d = lane; d < dim; d += WARP) {
+        float gradient = difference(d);
         if (a.column_norms != nullptr) {
             gradient = fmaf(-unit(item[d], norm), along, gradient) * norm.x * norm.y;
         }
         narrow(gradient * inverse_temperature, out[d]);
-    });
+    }
 }
 
 #define COLUMN_KERNELS(suffix, T)                                                                                    \

@@ -3,17 +3,15 @@
 
 #include "arguments.cuh"
 
-constexpr int MMA_THREADS = 128; // 4 warps
-
 // Of COUNT embeddings, rows or columns of the score matrix.
 template <int COUNT>
-struct Labels {
+struct alignas(16) Labels {
     static constexpr int WORDS = COUNT / WARP;
 
     const void* source[COUNT]; // null: absent
-    float factor[COUNT];       // what the embedding is multiplied by to be a unit one; 1 unless normalising
-    float bias[COUNT];         // of columns: -inf says that it is absent. Of rows, backward: m_i
-    float coefficient[COUNT];  // of rows, backward: g_i a_i / l_i, times `factor` and the power of two; 0 says absent
+    float factor[COUNT];       // what the embedding is multiplied by to be a unit one; rows: over tau as well
+    float bias[COUNT];         // columns: -inf says absent. Rows, backward: m_i
+    float coefficient[COUNT];  // rows, backward: what exp(z - m_i) is multiplied by; 0 says absent. Columns, forward: the norm
     unsigned item[2][COUNT];   // lower and upper half; of rows: the positive's
     unsigned user[3][COUNT];   // the same, and whether there is one
     unsigned present[WORDS];   // a bit for each
@@ -33,7 +31,7 @@ struct Label {
 };
 
 __device__ __forceinline__ Label absent_label() {
-    return Label{nullptr, 0, 0, 0.0f, -infinity(), 0.0f, 0};
+    return Label{nullptr, 0, 0, 1.0f, -infinity(), 0.0f, 0};
 }
 
 // A user row, forward.
@@ -46,7 +44,7 @@ __device__ __forceinline__ Label row_label(const MmaArguments& a, i64 row) {
     label.source = static_cast<const T*>(a.users) + row * a.columns.dim;
     label.item = a.item_ids != nullptr ? a.item_ids[row + a.offset] : 0;
     label.user = a.user_ids != nullptr ? a.user_ids[row] : 0;
-    label.factor = norm_of(a.row_norms, row).y;
+    label.factor = norm_of(a.row_norms, row).y * a.scalars->inverse_temperature;
     label.bias = 0.0f;
     label.coefficient = 0.0f;
     label.has_user = 1;
@@ -65,7 +63,7 @@ __device__ __forceinline__ Label weighted_row_label(const MmaArguments& a, i64 r
     Label label = row_label<T>(a, row);
     label.bias = a.reference[row];
     // The output takes the unit embedding: its factor goes into the weight.
-    label.coefficient = coefficient * a.scalars->coefficient_scale * label.factor;
+    label.coefficient = coefficient * a.scalars->coefficient_scale * norm_of(a.row_norms, row).y;
     return label;
 }
 
@@ -87,6 +85,22 @@ __device__ __forceinline__ Label column_label(const MmaArguments& a, i64 column,
     label.coefficient = 0.0f;
     // No row's third word, so that a column without owner is nobody's.
     label.has_user = owned ? 1 : 2;
+    return label;
+}
+
+// A column that is streamed, forward. The output sums stored embeddings v with weights exp(z) h, where h v is the unit
+// one. Rounding exp(z - m) h to 16 bits would put an error on weights that are 1, as the only one of a converged row is; so
+// log h goes into the exponent, where the maximum takes it off again: m is that of z + log h, and the sum l of exp(z - m)
+// is that of the weights over h.
+template <typename T>
+__device__ __forceinline__ Label streamed_column_label(const MmaArguments& a, i64 column, i64 limit) {
+    Label label = column_label<T>(a, column, limit);
+    if (label.source != nullptr && a.column_norms != nullptr) {
+        // Any factor makes a unit vector of the zero vector; 1 keeps it in the sum.
+        label.factor = label.factor == 0.0f ? 1.0f : label.factor;
+        label.bias += logf(label.factor);
+    }
+    label.coefficient = 1.0f / label.factor;
     return label;
 }
 

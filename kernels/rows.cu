@@ -49,8 +49,7 @@ __device__ __forceinline__ void prepare_rows(const PrepareRowsArguments& a) {
     }
 }
 
-// Folds the partials (m, l, O) of each row in their order: LSE_i, and O_i over the softmax's denominator. The chunks of O
-// have partials of their own; the first chunk's m and l speak for the row.
+// Folds the partials (m, l, O) of each row in their order: LSE_i, and O_i over the softmax's denominator.
 extern "C" __global__ void __launch_bounds__(BLOCK) merge_partials(const MergeArguments a) {
     const int lane = threadIdx.x % WARP;
     const i64 row = static_cast<i64>(blockIdx.x) * WARPS + threadIdx.x / WARP;
@@ -58,7 +57,7 @@ extern "C" __global__ void __launch_bounds__(BLOCK) merge_partials(const MergeAr
         return;
     }
     const bool sigmoid = a.link == SIGMOID_LINK;
-    const Parts parts = a.cut.parts(row, 0);
+    const Parts parts = a.cut.parts(row);
     float maximum = sigmoid ? 0.0f : -infinity();
 #pragma unroll 1
     for (int s = 0; s < parts.count; s++) {
@@ -107,15 +106,16 @@ extern "C" __global__ void __launch_bounds__(BLOCK) merge_partials(const MergeAr
         return;
     }
     const float inverse = sigmoid ? 1.0f : sum == 0.0f ? 0.0f : 1.0f / sum;
-    a.cut.each_dimension(row, a.dim, lane, [&](const Parts& of, int at, int) {
+#pragma unroll 1
+    for (int d = lane; d < a.dim; d += WARP) {
         float merged = 0.0f;
 #pragma unroll 1
-        for (int s = 0; s < of.count; s++) {
-            const float partial = a.output[of.row(s) * a.cut.width + at];
-            merged = fmaf(partial, factor(of.row(s)), merged);
+        for (int s = 0; s < parts.count; s++) {
+            const i64 at = parts.row(s);
+            merged = fmaf(a.output[at * a.dim + d], factor(at), merged);
         }
-        a.output[of.first * a.cut.width + at] = merged * inverse;
-    });
+        a.output[parts.first * a.dim + d] = merged * inverse;
+    }
 }
 
 // LSE - z+ to the weighted loss and the coefficients a, b of each row. A row of weight 0 has loss 0.
@@ -210,9 +210,9 @@ extern "C" __global__ void __launch_bounds__(BLOCK) reduce_terms(const ReduceTer
         for (int warp = 1; warp < WARPS; warp++) {
             magnitude = fmaxf(magnitude, largest[warp]);
         }
-        // 2^(14 - exponent): the largest comes to lie in [2^14, 2^15). Both it and its inverse stay normal.
+        // The largest comes to lie in [2^top, 2^(top + 1)). Both the scale and its inverse stay normal.
         const int exponent = static_cast<int>(__float_as_uint(magnitude) >> 23) - 127;
-        const int shift = magnitude > 0.0f && magnitude < infinity() ? min(max(14 - exponent, -126), 126) : 0;
+        const int shift = magnitude > 0.0f && magnitude < infinity() ? min(max(a.top - exponent, -126), 126) : 0;
         a.scalars->coefficient_scale = __uint_as_float(static_cast<unsigned>(127 + shift) << 23);
         a.scalars->coefficient_unscale = __uint_as_float(static_cast<unsigned>(127 - shift) << 23);
         a.scalars->d_inverse_temperature = static_cast<float>(sum);
@@ -247,17 +247,19 @@ __device__ __forceinline__ void row_gradients(const RowGradientsArguments& a) {
     const bool counts = g != 0.0f;
     const float negative = counts ? g * a.a[row] : 0.0f;
     const float positive = counts ? g * a.b[row] : 0.0f;
-    auto difference = [&](const Parts& of, int at, int d) { // tau du_i
-        const float pull = negative == 0.0f ? 0.0f : negative * a.output[of.first * a.cut.width + at];
+    const float* output = a.output + a.cut.parts(row).first * a.dim;
+    auto difference = [&](int d) { // tau du_i
+        const float pull = negative == 0.0f ? 0.0f : negative * output[d];
         return positive == 0.0f ? pull : fmaf(-positive, unit(item[d], item_norm), pull);
     };
 
     const bool zero = negative == 0.0f && positive == 0.0f;
     float term = 0.0f; // tau <u_i, du_i>
     if (!zero) {
-        a.cut.each_dimension(row, a.dim, lane, [&](const Parts& of, int at, int d) {
-            term = fmaf(unit(user[d], norm), difference(of, at, d), term);
-        });
+#pragma unroll 1
+        for (int d = lane; d < a.dim; d += WARP) {
+            term = fmaf(unit(user[d], norm), difference(d), term);
+        }
         term = warp_sum(term);
     }
     const float inverse_temperature = a.scalars->inverse_temperature;
@@ -290,17 +292,18 @@ __device__ __forceinline__ void row_gradients(const RowGradientsArguments& a) {
             a.log_q_term[row] = of_log_q;
         }
     }
-    a.cut.each_dimension(row, a.dim, lane, [&](const Parts& of, int at, int d) {
+#pragma unroll 1
+    for (int d = lane; d < a.dim; d += WARP) {
         float gradient = 0.0f;
         if (!zero) {
-            gradient = difference(of, at, d);
+            gradient = difference(d);
             if (a.row_norms != nullptr) {
                 gradient = fmaf(-unit(user[d], norm), term, gradient) * norm.x * norm.y;
             }
             gradient *= inverse_temperature;
         }
         narrow(gradient, d_user[d]);
-    });
+    }
 }
 
 #define ROW_KERNELS(suffix, T)                                                                                       \

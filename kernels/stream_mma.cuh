@@ -10,8 +10,9 @@
 
 #include "mma_cells.cuh"
 #include "mma_copy.cuh"
+#include "mma_mode.cuh"
 
-enum MmaMode { MMA_LOSS, MMA_FORWARD, MMA_BACKWARD };
+constexpr int MMA_THREADS = 128; // 4 warps
 
 // ROWS of 16 owners a warp, SPAN streamed embeddings a tile, STAGES tiles in shared memory.
 template <int D, int R, int S, int N>
@@ -37,9 +38,9 @@ struct MmaShared {
     Labels<S::OWNERS> owners;
     Labels<S::SPAN> labels[S::STAGES + 1];
 };
-static_assert(sizeof(MmaShared<Shape64>) == 45688, "mirror of src/cuda/plan.rs");
+static_assert(sizeof(MmaShared<Shape64>) == 45712, "mirror of src/cuda/plan.rs");
 static_assert(sizeof(MmaShared<Shape128>) == 67696, "mirror of src/cuda/plan.rs");
-static_assert(sizeof(MmaShared<Shape256>) == 72008, "mirror of src/cuda/plan.rs");
+static_assert(sizeof(MmaShared<Shape256>) == 72016, "mirror of src/cuda/plan.rs");
 
 // cells = owners x streamed embeddings, over all dimensions in their order.
 template <typename S, typename T>
@@ -105,41 +106,31 @@ __device__ __forceinline__ void accumulate(
 }
 
 template <typename S>
-__device__ __forceinline__ void scale_output(Output<S>& output, const float (&factor)[S::ROWS][2]) {
+__device__ __forceinline__ void scale_output(Output<S>& output, PerOwner<S::ROWS, FragmentPlace>& factor) {
 #pragma unroll
     for (int r = 0; r < S::ROWS; r++) {
 #pragma unroll
         for (int n = 0; n < S::DIM / 8; n++) {
 #pragma unroll
             for (int e = 0; e < 4; e++) {
-                output[r][n][e] *= factor[r][e / 2];
+                output[r][n][e] *= factor.of(r, e);
             }
         }
     }
 }
 
-// The label of streamed embedding `index`; beyond the end it is absent.
-template <typename T, bool BACKWARD>
-__device__ __forceinline__ Label streamed_label(const MmaArguments& a, i64 index, i64 limit) {
-    if constexpr (BACKWARD) {
-        return index < limit ? weighted_row_label<T>(a, index) : weighted_row_label<T>(a, a.rows);
-    } else {
-        return column_label<T>(a, index, limit);
-    }
-}
-
-// One panel's share of a range: `count` streamed tiles from `first` on past one tile of owners, into partial `slot`.
+// One owner tile's share of a range: `count` streamed tiles from `first` on, into partial `slot`.
 template <typename T, MmaMode MODE, typename S>
 __device__ __forceinline__ void
-stream_panel(const MmaArguments& a, MmaShared<S>& shared, i64 panel, i64 first, int count, i64 slot) {
+stream_tile(const MmaArguments& a, MmaShared<S>& shared, i64 owner_tile, i64 first, int count, i64 slot) {
     constexpr bool BACKWARD = MODE == MMA_BACKWARD;
     constexpr int SPAN = S::SPAN;
     constexpr int STAGES = S::STAGES;
     const int lane = threadIdx.x % WARP;
     const int warp_row = threadIdx.x / WARP * 16 * S::ROWS;
-    const Place place = {warp_row + lane / 4, 2 * (lane % 4)};
+    const FragmentPlace place = {warp_row + lane / 4, 2 * (lane % 4)};
     const int dim = a.columns.dim;
-    const i64 first_owner = panel * S::OWNERS;
+    const i64 first_owner = owner_tile * S::OWNERS;
     const i64 limit = BACKWARD ? a.rows : a.columns.count();
     const float inverse_temperature = a.scalars->inverse_temperature;
     const unsigned owned = shared_address(shared.owned);
@@ -156,7 +147,7 @@ stream_panel(const MmaArguments& a, MmaShared<S>& shared, i64 panel, i64 first, 
         commit_copies();
     };
 
-    __syncthreads(); // everyone is done with the last panel
+    __syncthreads(); // everyone is done with the last owners
     if (threadIdx.x < S::OWNERS) {
         const i64 owner = first_owner + threadIdx.x;
         store_label(
@@ -175,7 +166,7 @@ stream_panel(const MmaArguments& a, MmaShared<S>& shared, i64 panel, i64 first, 
         copy_tile(tile); // the owners arrive with the first
     }
 
-    Running<S::ROWS> running;
+    Running<S::ROWS, FragmentPlace> running;
     running.reset();
     Output<S> output; // the compiler drops what a mode does not use
 #pragma unroll
@@ -208,13 +199,10 @@ stream_panel(const MmaArguments& a, MmaShared<S>& shared, i64 panel, i64 first, 
             if constexpr (BACKWARD) {
                 backward_weights(cells, other, place);
             } else {
-                float rescale[S::ROWS][2];
-                const bool changed = online_softmax(cells, running, rescale, Shift<T>::EXPONENT);
+                PerOwner<S::ROWS, FragmentPlace> rescale;
+                const bool changed = online_softmax(cells, running, rescale, other, place, Shift<T>::EXPONENT);
                 if (MODE == MMA_FORWARD && changed) {
                     scale_output<S>(output, rescale);
-                }
-                if (MODE == MMA_FORWARD && a.column_norms != nullptr) {
-                    apply_factors(cells, other, place);
                 }
             }
             if constexpr (MODE != MMA_LOSS) {
@@ -237,13 +225,13 @@ stream_panel(const MmaArguments& a, MmaShared<S>& shared, i64 panel, i64 first, 
 #pragma unroll
         for (int half = 0; half < 2; half++) {
             const int owner = place.owner_of(r, 2 * half);
-            const float sum = running.total(r, half) * unscale;
+            const float sum = sum_of_four_lanes(running.sum.of(r, 2 * half)) * unscale;
             if (first_owner + owner >= a.cut.owners) {
                 continue;
             }
             const i64 at = slot * S::OWNERS + owner;
             if (!BACKWARD && lane % 4 == 0) {
-                a.maximum[at] = running.maximum[r][half];
+                a.maximum[at] = running.maximum.of(r, 2 * half);
                 a.sum[at] = sum;
             }
             if constexpr (MODE != MMA_LOSS) {
@@ -264,18 +252,9 @@ template <typename T, MmaMode MODE, typename S>
 __device__ __forceinline__ void stream_mma(const MmaArguments& a) {
     extern __shared__ __align__(128) unsigned char memory[];
     MmaShared<S>& shared = *reinterpret_cast<MmaShared<S>*>(memory);
-    const i64 range = blockIdx.x;
-    const i64 end = a.cut.begin(range + 1);
-    i64 unit = a.cut.begin(range);
-#pragma unroll 1
-    while (unit < end) {
-        const i64 panel = unit / a.cut.streamed_tiles;
-        const i64 first = unit - panel * a.cut.streamed_tiles;
-        const i64 left = a.cut.streamed_tiles - first;
-        const int count = static_cast<int>(left < end - unit ? left : end - unit);
-        stream_panel<T, MODE, S>(a, shared, panel, first, count, panel + range);
-        unit += count;
-    }
+    each_stay(a.cut, [&](i64 owner_tile, i64 first, int count, i64 slot) {
+        stream_tile<T, MODE, S>(a, shared, owner_tile, first, count, slot);
+    });
 }
 
 #define MMA_KERNEL(name, T, MODE, SHAPE)                                                                             \

@@ -53,12 +53,11 @@ arguments! {
     }
 
     /// The partial results of a sweep; see `ranges`.
-    Cut: 32 {
-        tile: i32, owner_tiles: i32, streamed_tiles: i32, chunks: i32, width: i32,
-        ranges: i32, splits: i32, owners: i32,
+    Cut: 24 {
+        tile: i32, owner_tiles: i32, streamed_tiles: i32, ranges: i32, splits: i32, owners: i32,
     }
 
-    Mma: 176 {
+    Mma: 168 {
         columns: Columns,
         users: u64, row_norms: u64, column_norms: u64, bias: u64, item_ids: u64, user_ids: u64,
         scalars: u64, reference: u64, coefficient: u64,
@@ -69,7 +68,7 @@ arguments! {
 
     Scale: 64 { columns: Columns, norms: u64, bias: u64, to: u64 }
 
-    Merge: 136 {
+    Merge: 128 {
         maximum: u64, sum: u64, moment: u64, counts: u64, output: u64, lse: u64, row_maximum: u64, row_sum: u64,
         row_mass: u64, row_moment: u64, row_counts: u64,
         cut: Cut,
@@ -84,7 +83,7 @@ arguments! {
 
     ReduceLosses: 32 { loss: u64, weights: u64, scalars: u64, rows: i32, reduction: i32 }
 
-    RowGradients: 240 {
+    RowGradients: 232 {
         users: u64, items: u64, row_norms: u64, column_norms: u64, weights: u64, upstream: u64,
         scalars: u64, a: u64, b: u64, sum: u64, output: u64,
         direct: u64, moment: u64, mass: u64, bias: u64, log_q: u64,
@@ -95,9 +94,9 @@ arguments! {
         corrected: i32, corrected_log_q: i32, inside: i32, logq_scale: f32,
     }
 
-    ReduceTerms: 40 { terms: u64, bias_terms: u64, coefficient: u64, scalars: u64, rows: i32, padding: i32 }
+    ReduceTerms: 40 { terms: u64, bias_terms: u64, coefficient: u64, scalars: u64, rows: i32, top: i32 }
 
-    ColumnGradients: 184 {
+    ColumnGradients: 176 {
         columns: Columns,
         users: u64, row_norms: u64, column_norms: u64, partials: u64, positive_coefficient: u64,
         masses: u64, log_q_term: u64,

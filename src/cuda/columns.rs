@@ -100,7 +100,7 @@ pub(super) fn gradients<T: Element, G: Element>(
         users: inputs.users.holds(rows * dim, "users")?,
         row_norms: inputs.row_norms(workspace)?,
         column_norms: inputs.column_norms(workspace, problem.gradient_columns())?,
-        partials: Span::from(&workspace.partials).holds(sweep.cut.floats(), "partials")?,
+        partials: Span::from(&workspace.partials).holds(sweep.cut.floats(dim), "partials")?,
         positive_coefficient: Span::from(&workspace.positive_coefficient).holds(rows, "coefficients")?,
         masses: masses.holds_or_null(sweep.cut.partial_rows(), "column masses")?,
         log_q_term: log_q_term.holds_or_null(rows, "terms of log_q")?,

@@ -242,7 +242,7 @@ impl InBatchLoss {
         let with_masses = targets.want_masses();
 
         rows::gradients(device, &inputs, workspace, forward, upstream_span, with_masses, d_users.0)?;
-        rows::reduce_terms(device, problem.rows, workspace, config)?;
+        rows::reduce_terms(device, &inputs, workspace)?;
         let sweep = plan.backward_of(targets.owned(&problem), with_masses);
         stream::backward(device, &inputs, workspace, config, &sweep, with_masses)?;
         columns::gradients(device, &inputs, workspace, config, &sweep, targets)

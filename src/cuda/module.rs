@@ -25,7 +25,7 @@ macro_rules! embedded {
     };
 }
 
-static FILES: [Ptx; 9] = embedded![
+static FILES: [Ptx; 11] = embedded![
     "rows",
     "columns",
     "bank",
@@ -34,7 +34,9 @@ static FILES: [Ptx; 9] = embedded![
     "stream_simt_bf16",
     "scale",
     "stream_mma_f16",
-    "stream_mma_bf16"
+    "stream_mma_bf16",
+    "stream_mma_wide_f16",
+    "stream_mma_wide_bf16"
 ];
 
 /// Every file of kernels that this build embeds: the PTX that will run.
@@ -51,6 +53,7 @@ pub(super) enum File {
     Scale,
     StreamSimt(usize),
     StreamMma(usize),
+    StreamMmaWide(usize),
 }
 
 impl File {
@@ -64,6 +67,11 @@ impl File {
         Self::StreamMma(dtype_index(dtype))
     }
 
+    /// The same for more dimensions than a warp's registers hold.
+    pub(super) fn stream_mma_wide(dtype: Dtype) -> Self {
+        Self::StreamMmaWide(dtype_index(dtype))
+    }
+
     fn ptx(self) -> &'static Ptx {
         &FILES[match self {
             Self::Rows => 0,
@@ -72,6 +80,7 @@ impl File {
             Self::StreamSimt(dtype) => 3 + dtype,
             Self::Scale => 6,
             Self::StreamMma(dtype) => 6 + dtype.max(1),
+            Self::StreamMmaWide(dtype) => 8 + dtype.max(1),
         }]
     }
 }
@@ -85,8 +94,7 @@ pub(super) fn dtype_index(dtype: Dtype) -> usize {
     }
 }
 
-/// Dynamic shared memory that a block gets without asking; what is above must be asked for once. A kernel's need never
-/// changes.
+/// Dynamic shared memory that a block gets without asking.
 const SHARED_WITHOUT_ASKING: u32 = 48 << 10;
 const DYNAMIC_SHARED: CUfunction_attribute =
     CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
@@ -101,6 +109,8 @@ pub(super) struct Modules {
 struct Kernel {
     function: CUfunction,
     launches: u64,
+    /// Dynamic shared memory that a block may have, as far as the driver was asked.
+    shared: u32,
 }
 
 // SAFETY: module and function handles may be used from any thread that binds their context; the
@@ -134,26 +144,33 @@ impl Modules {
 
     /// A kernel of a loaded file, counted as one launch with `shared` bytes of dynamic shared memory for each block.
     pub(super) fn kernel(&mut self, file: File, name: &'static str, shared: u32) -> Result<CUfunction> {
-        if let Some(kernel) = self.kernels.get_mut(name) {
-            kernel.launches += 1;
-            return Ok(kernel.function);
+        if !self.kernels.contains_key(name) {
+            let kernel =
+                Kernel { function: self.find(file, name)?, launches: 0, shared: SHARED_WITHOUT_ASKING };
+            self.kernels.insert(name, kernel);
         }
+        let missing = || Error::Ptx { module: file.ptx().name, reason: format!("no kernel {name}") };
+        let kernel = self.kernels.get_mut(name).ok_or_else(missing)?;
+        if shared > kernel.shared {
+            let bytes = i32::try_from(shared).unwrap_or(i32::MAX);
+            // SAFETY: the function belongs to a module that is loaded while `self` lives.
+            unsafe { result::function::set_function_attribute(kernel.function, DYNAMIC_SHARED, bytes) }
+                .map_err(|error| Error::Launch { kernel: name, code: format!("{:?}", error.0) })?;
+            kernel.shared = shared;
+        }
+        kernel.launches += 1;
+        Ok(kernel.function)
+    }
+
+    fn find(&mut self, file: File, name: &'static str) -> Result<CUfunction> {
         self.load(file)?;
         let missing = |reason| Error::Ptx { module: file.ptx().name, reason };
         let module = *self.loaded.get(&file).ok_or_else(|| missing("it is not loaded".to_owned()))?;
         let symbol = CString::new(name).map_err(|_| missing(format!("{name:?} is no symbol")))?;
         self.bind()?;
         // SAFETY: the module is loaded and stays so while `self` lives.
-        let function = unsafe { result::module::get_function(module, symbol) }
-            .map_err(|error| missing(format!("no kernel {name}: {:?}", error.0)))?;
-        if shared > SHARED_WITHOUT_ASKING {
-            let bytes = i32::try_from(shared).unwrap_or(i32::MAX);
-            // SAFETY: the function was just found in a loaded module.
-            unsafe { result::function::set_function_attribute(function, DYNAMIC_SHARED, bytes) }
-                .map_err(|error| Error::Launch { kernel: name, code: format!("{:?}", error.0) })?;
-        }
-        self.kernels.insert(name, Kernel { function, launches: 1 });
-        Ok(function)
+        unsafe { result::module::get_function(module, symbol) }
+            .map_err(|error| missing(format!("no kernel {name}: {:?}", error.0)))
     }
 
     pub(super) fn launches(&self) -> Vec<(&'static str, u64)> {

@@ -216,19 +216,19 @@ impl Plan {
             shared_bytes: 0,
             kernels: Kernels::Simt,
             file: File::stream_simt(dtype),
-            cut: Cut::splits(owned, SIMT_TILE, splits, dim),
+            cut: Cut::splits(owned, SIMT_TILE, splits),
             tiles_per_split,
         }
     }
 
-    /// kernels/stream_mma.cuh.
+    /// kernels/stream_mma.cuh and kernels/stream_mma_wide.cuh.
     fn mma(&self, mode: Mode, owned: usize, streamed: usize) -> Sweep {
         let Problem { dim, dtype, .. } = self.problem;
         let at = bucket(&MMA_DIMS, dim);
-        let shape = &MMA_SHAPES[at];
+        let shape = Shape::of(dim);
         let fitting = self.hardware.shared_bytes() / (shape.shared as usize + SHARED_RESERVED);
-        let blocks = fitting.clamp(1, MMA_RESIDENT) * self.hardware.multiprocessors;
-        let cut = Cut::ranges(owned, shape.tile, streamed.div_ceil(shape.streamed), (1, dim), blocks);
+        let blocks = fitting.clamp(1, shape.resident) * self.hardware.multiprocessors;
+        let cut = Cut::ranges(owned, shape.tile, streamed.div_ceil(shape.streamed), blocks);
         let names = match mode {
             Mode::Loss => &MMA_LOSS[at],
             Mode::Forward => &MMA_FORWARD[at],
@@ -239,10 +239,10 @@ impl Plan {
             tile: shape.tile,
             streamed: shape.streamed,
             blocks: [usize::try_from(cut.ranges).unwrap_or(1), 1, 1],
-            threads: MMA_THREADS,
+            threads: shape.threads,
             shared_bytes: shape.shared,
             kernels: Kernels::Mma,
-            file: File::stream_mma(dtype),
+            file: if dim > NARROW { File::stream_mma_wide(dtype) } else { File::stream_mma(dtype) },
             cut,
             tiles_per_split: 0,
         }
@@ -263,7 +263,11 @@ fn obstacle(
         (hardware.compute_capability < (8, 0), "the compute capability is below 8.0"),
         (problem.dtype == Dtype::F32, "the embeddings are f32"),
         (!problem.dim.is_multiple_of(16), "the dimension is no multiple of 16"),
-        (problem.dim < 32 || problem.dim > largest, "the dimension is outside 32 to 256"),
+        (problem.dim < 32 || problem.dim > largest, "the dimension is outside 32 to 1024"),
+        (
+            Shape::of(problem.dim).shared as usize + SHARED_RESERVED > hardware.shared_bytes(),
+            "the device has too little shared memory for the dimension",
+        ),
         (!aligned && !copied, "an embedding starts at no multiple of 16 bytes"),
         (!mma_has(config), "the configuration asks for what only the SIMT kernels have"),
     ]
@@ -305,31 +309,56 @@ const SIMT_FORWARD: [[&str; 3]; 3] =
 const SIMT_BACKWARD: [[&str; 3]; 3] =
     per_dtype!("stream_backward_64", "stream_backward_128", "stream_backward_256");
 
-/// `Shape64`, `Shape128`, `Shape256` of kernels/stream_mma.cuh.
+/// The tiles of the tensor-core kernels, a kernel for dimensions up to each of these.
+const MMA_DIMS: [usize; 4] = [64, 128, 256, 1024];
+/// Above this the dimensions are dealt out among the warps of a block.
+const NARROW: usize = 256;
+
+/// A tile and what a block needs for it.
 struct Shape {
     tile: usize,
     streamed: usize,
+    threads: u32,
     shared: u32,
+    /// Blocks of a multiprocessor that the registers allow.
+    resident: usize,
 }
 
-const MMA_DIMS: [usize; 3] = [64, 128, 256];
-const MMA_SHAPES: [Shape; 3] = [
-    Shape { tile: 128, streamed: 64, shared: 45_688 },
-    Shape { tile: 128, streamed: 32, shared: 67_696 },
-    Shape { tile: 64, streamed: 32, shared: 72_008 },
-];
-const MMA_THREADS: u32 = 128;
-/// Blocks of a multiprocessor that the registers allow.
-const MMA_RESIDENT: usize = 2;
+impl Shape {
+    fn of(dim: usize) -> Self {
+        let narrow = |tile, streamed, shared| Self { tile, streamed, threads: 128, shared, resident: 2 };
+        match dim {
+            0..=64 => narrow(128, 64, 45_712),
+            65..=128 => narrow(128, 32, 67_696),
+            129..=NARROW => narrow(64, 32, 72_016),
+            257..=512 => Self::wide(4, 2),
+            _ => Self::wide(8, 1),
+        }
+    }
+
+    /// `WideSlice` for each warp, and `WideShared`.
+    fn wide(warps: u32, resident: usize) -> Self {
+        Self { tile: 32, streamed: 16, threads: 32 * warps, shared: 14_336 * warps + 7_632, resident }
+    }
+}
+
 /// Shared memory that the device keeps for itself in each block.
 const SHARED_RESERVED: usize = 1 << 10;
 
-const MMA_LOSS: [[&str; 3]; 3] =
-    per_dtype!("stream_mma_loss_64", "stream_mma_loss_128", "stream_mma_loss_256");
-const MMA_FORWARD: [[&str; 3]; 3] =
-    per_dtype!("stream_mma_forward_64", "stream_mma_forward_128", "stream_mma_forward_256");
-const MMA_BACKWARD: [[&str; 3]; 3] =
-    per_dtype!("stream_mma_backward_64", "stream_mma_backward_128", "stream_mma_backward_256");
+const MMA_LOSS: [[&str; 3]; 4] =
+    per_dtype!("stream_mma_loss_64", "stream_mma_loss_128", "stream_mma_loss_256", "stream_mma_loss_1024");
+const MMA_FORWARD: [[&str; 3]; 4] = per_dtype!(
+    "stream_mma_forward_64",
+    "stream_mma_forward_128",
+    "stream_mma_forward_256",
+    "stream_mma_forward_1024"
+);
+const MMA_BACKWARD: [[&str; 3]; 4] = per_dtype!(
+    "stream_mma_backward_64",
+    "stream_mma_backward_128",
+    "stream_mma_backward_256",
+    "stream_mma_backward_1024"
+);
 
 impl fmt::Display for Sweep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -399,6 +428,7 @@ mod tests {
     #[test]
     fn the_dispatch_table() {
         let ampere = Hardware::new((8, 0), 108);
+        let ada = Hardware::new((8, 9), 128);
         let no_tensor_cores = Hardware { tensor_cores: false, ..ampere };
         let (bf16, f16, f32) = (Dtype::Bf16, Dtype::F16, Dtype::F32);
         let normalized = config().normalize(true);
@@ -409,6 +439,10 @@ mod tests {
             (ampere, 256, f16, normalized, true, mma),
             (Hardware::new((12, 0), 170), 80, bf16, plain, true, mma),
             (ampere, 64, bf16, normalized, false, mma),
+            (ampere, 272, bf16, plain, true, mma),
+            (ampere, 1024, f16, plain, true, mma),
+            (ada, 512, f16, plain, true, mma),
+            (ada, 528, f16, plain, true, Some("shared memory")),
             (no_tensor_cores, 128, bf16, plain, true, Some("switched off")),
             (Hardware::new((7, 5), 40), 128, f16, plain, true, Some("below 8.0")),
             (ampere, 128, f32, plain, true, Some("f32")),
@@ -447,6 +481,10 @@ mod tests {
             ((8, 9), 256, 1),
             ((9, 0), 256, 2),
             ((12, 0), 128, 1),
+            ((8, 0), 512, 2),
+            ((8, 0), 1024, 1),
+            ((8, 6), 512, 1),
+            ((9, 0), 1024, 1),
         ] {
             let plan = Plan::new(&Hardware::new(capability, 100), &big(dim), &config());
             assert_eq!(plan.forward().blocks, [100 * resident, 1, 1], "{plan}");

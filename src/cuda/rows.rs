@@ -15,6 +15,11 @@ const PREPARE: [&str; 3] = per_dtype!("prepare_rows");
 const GRADIENTS: [[&str; 3]; 3] =
     [per_dtype!("row_gradients_f32"), per_dtype!("row_gradients_f16"), per_dtype!("row_gradients_bf16")];
 
+/// The exponent of the second sweep's largest coefficient, so that its weights stay below f16's 2^16. When normalising
+/// m_i may lie below the largest logit by the log of a norm, at most 2 sqrt(1024).
+const TOP: i32 = 14;
+const TOP_NORMALIZING: i32 = 8;
+
 /// A `LinkKind` of kernels/arguments.cuh.
 pub(super) fn link_kind(link: Link) -> i32 {
     match link {
@@ -87,7 +92,7 @@ pub(super) fn merge<T>(
         sum: Span::from(&workspace.sum).holds(partials, "sum")?,
         moment: if_moment(Span::from(&workspace.moment), partials)?,
         counts: if_counting(Span::from(&workspace.counts), COUNTS * partials)?,
-        output: output.holds_or_null(sweep.cut.floats(), "O")?,
+        output: output.holds_or_null(sweep.cut.floats(problem.dim), "O")?,
         lse: Span::from(&workspace.lse).holds(problem.rows, "the log-sum-exp")?,
         row_maximum: Span::from(&workspace.row_maximum).holds(problem.rows, "the row maxima")?,
         row_sum: Span::from(&workspace.row_sum).holds(problem.rows, "the row sums")?,
@@ -195,7 +200,7 @@ pub(super) fn gradients<T: Element, G: Element>(
         a: Span::from(&workspace.a).holds(rows, "a")?,
         b: Span::from(&workspace.b).holds(rows, "b")?,
         sum: Span::from(&workspace.row_sum).holds(rows, "the row sums")?,
-        output: Span::from(&workspace.output).holds(forward.cut.floats(), "O")?,
+        output: Span::from(&workspace.output).holds(forward.cut.floats(dim), "O")?,
         direct: optional(&workspace.direct, bounded, "terms of 1/tau")?,
         moment: optional(&workspace.row_moment, features.moment && inputs.corrects(), "moments")?,
         mass: optional(&workspace.row_mass, sigmoid, "the row masses")?,
@@ -223,12 +228,8 @@ pub(super) fn gradients<T: Element, G: Element>(
 }
 
 /// d(1/tau), d(bias) of the sigmoid link, and the scale of the second sweep's weights, from the rows' terms.
-pub(super) fn reduce_terms(
-    device: &Device,
-    rows: usize,
-    workspace: &Workspace,
-    config: &LossConfig,
-) -> Result<()> {
+pub(super) fn reduce_terms<T>(device: &Device, inputs: &Inputs<T>, workspace: &Workspace) -> Result<()> {
+    let (rows, config) = (inputs.problem.rows, &inputs.config);
     let sigmoid = config.sweep_features().link == Link::Sigmoid;
     let bias_terms = Span::from(&workspace.bias_term).only_if(sigmoid);
     let arguments = arguments::ReduceTerms {
@@ -237,7 +238,7 @@ pub(super) fn reduce_terms(
         coefficient: Span::from(&workspace.coefficient).holds(rows, "coefficients")?,
         scalars: workspace.scalars(),
         rows: int(rows),
-        padding: 0,
+        top: if config.normalizes() { TOP_NORMALIZING } else { TOP },
     };
     // SAFETY: every length that the kernel reads or writes is checked above.
     unsafe { launch(device, File::Rows, "reduce_terms", Grid::one_block(), &arguments) }

@@ -33,7 +33,7 @@ pub(super) fn forward<T: Element>(
         counts: counts.holds_or_null(COUNTS * sweep.cut.partial_rows(), "counts")?,
         maximum: Span::from(&workspace.maximum).holds(sweep.cut.partial_rows(), "maximum")?,
         sum: Span::from(&workspace.sum).holds(sweep.cut.partial_rows(), "sum")?,
-        output: output.holds(if with_output { sweep.cut.floats() } else { 0 }, "O")?,
+        output: output.holds(if with_output { sweep.cut.floats(inputs.problem.dim) } else { 0 }, "O")?,
         ..common(inputs, workspace, config, sweep, true)?
     };
     // SAFETY: `common` and the lines above have checked every length that the kernel reads or writes.
@@ -59,7 +59,7 @@ pub(super) fn backward<T: Element>(
         reference: Span::from(&workspace.row_maximum).holds(rows, "the row maxima")?,
         coefficient: Span::from(&workspace.coefficient).holds(rows, "the row coefficients")?,
         sum: masses.holds_or_null(sweep.cut.partial_rows(), "column masses")?,
-        output: Span::from(&workspace.partials).holds(sweep.cut.floats(), "partials")?,
+        output: Span::from(&workspace.partials).holds(sweep.cut.floats(inputs.problem.dim), "partials")?,
         ..common(inputs, workspace, config, sweep, false)?
     };
     // SAFETY: `common` and the lines above have checked every length that the kernel reads or writes.

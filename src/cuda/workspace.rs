@@ -170,7 +170,7 @@ impl Sizes {
             sum: partials,
             moment: if_wanted(moment, partials),
             counts: if_wanted(features.counts, partials.saturating_mul(COUNTS)),
-            output: if purpose == Purpose::Loss { 0 } else { sweep.cut.floats() },
+            output: if purpose == Purpose::Loss { 0 } else { sweep.cut.floats(dim) },
             lse: rows,
             row_maximum: rows,
             row_sum: rows,
@@ -193,15 +193,15 @@ impl Sizes {
         let partials = [problem.gradient_columns(), problem.batch_columns]
             .map(|owned| [false, true].map(|with_masses| plan.backward_of(owned, with_masses).cut))
             .concat();
-        let most = |of: fn(&Cut) -> usize| partials.iter().map(of).max().unwrap_or(0);
+        let partial_rows = partials.iter().map(Cut::partial_rows).max().unwrap_or(0);
         Self {
             coefficient: problem.rows,
             positive_coefficient: problem.rows,
             temperature_term: problem.rows,
             bias_term: if_wanted(plan.config().sweep_features().link == Link::Sigmoid, problem.rows),
             log_q_term: problem.rows,
-            masses: most(Cut::partial_rows),
-            partials: most(Cut::floats),
+            masses: partial_rows,
+            partials: partial_rows.saturating_mul(problem.dim),
             ..Self::default()
         }
     }

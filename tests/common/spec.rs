@@ -211,7 +211,7 @@ impl Spec {
 
     /// The same in a 16-bit type and at a dimension that tensor cores take.
     pub(crate) fn for_tensor_cores(&self) -> Spec {
-        const DIMS: [usize; 7] = [32, 48, 64, 80, 128, 144, 256];
+        const DIMS: [usize; 9] = [32, 48, 64, 80, 128, 144, 256, 272, 528];
         let dtype = match self.dtype {
             Dtype::F32 => [Dtype::F16, Dtype::Bf16][self.dim / DIMS.len() % 2],
             narrow => narrow,
@@ -246,6 +246,7 @@ impl Spec {
             upstream: self
                 .upstream
                 .then(|| (0..upstream_len).map(|_| draw.random.f32() * 2.0 - 0.5).collect()),
+            weight_scale: 1.0,
         }
     }
 }
