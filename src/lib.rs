@@ -5,15 +5,19 @@
 
 pub mod bank;
 mod batch;
+mod checkpoint;
 pub mod config;
 pub mod cpu;
 #[cfg(feature = "cuda")]
 pub mod cuda;
 mod element;
 mod error;
+pub mod frequency;
 pub mod objective;
 pub mod oracle;
+mod portable;
 mod problem;
+pub mod sampling;
 
 pub use batch::{Backend, BankColumns, Batch, Gradients, Items, Length};
 pub use config::{LossConfig, PositiveCorrection, Reduction};

@@ -6,18 +6,22 @@ mod columns;
 mod embeddings;
 mod exclusion;
 mod forward;
+mod frequency;
 mod loss;
 mod partial;
 mod prepare;
 mod product;
 mod rows;
+mod sampler;
 mod simd;
 mod tiles;
 mod view;
 mod workspace;
 
 pub use bank::MemoryBank;
+pub use frequency::{FrequencyCounter, FrequencyEstimator};
 pub use loss::{InBatchLoss, Output};
+pub use sampler::{Pool, Sampler, mixed_log_q};
 pub use view::{View, ViewMut};
 
 use crate::{Backend, Element};

@@ -32,6 +32,7 @@ mod bank;
 mod buffer;
 mod columns;
 mod device;
+mod frequency;
 mod inputs;
 mod launch;
 mod loss;
@@ -39,6 +40,7 @@ mod module;
 mod output;
 mod plan;
 mod rows;
+mod sampler;
 mod stream;
 mod view;
 mod workspace;
@@ -47,9 +49,11 @@ pub use bank::MemoryBank;
 /// The version of cudarc whose types this module takes.
 pub use cudarc;
 pub use device::{Counters, Device};
+pub use frequency::{FrequencyCounter, FrequencyEstimator};
 pub use loss::InBatchLoss;
 pub use module::{Ptx, ptx};
 pub use output::Output;
+pub use sampler::{Pool, Sampler, mixed_log_q};
 pub use view::{View, ViewMut};
 
 use crate::{Backend, Element};

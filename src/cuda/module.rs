@@ -25,8 +25,16 @@ macro_rules! embedded {
     };
 }
 
-static FILES: [Ptx; 6] =
-    embedded!["rows", "columns", "bank", "stream_simt_f32", "stream_simt_f16", "stream_simt_bf16"];
+static FILES: [Ptx; 8] = embedded![
+    "rows",
+    "columns",
+    "bank",
+    "stream_simt_f32",
+    "stream_simt_f16",
+    "stream_simt_bf16",
+    "frequency",
+    "sampling"
+];
 
 /// Every file of kernels that this build embeds: the PTX that will run.
 pub fn ptx() -> &'static [Ptx] {
@@ -40,6 +48,8 @@ pub(super) enum File {
     Columns,
     Bank,
     Stream(usize),
+    Frequency,
+    Sampling,
 }
 
 impl File {
@@ -54,6 +64,8 @@ impl File {
             Self::Columns => 1,
             Self::Bank => 2,
             Self::Stream(dtype) => 3 + dtype,
+            Self::Frequency => 6,
+            Self::Sampling => 7,
         }]
     }
 }

@@ -8,6 +8,7 @@ mod common;
 mod bank;
 mod edges;
 mod errors;
+mod frequency;
 mod graph;
 mod kernels;
 mod oracle;
