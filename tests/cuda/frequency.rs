@@ -26,7 +26,7 @@ fn batch(random: &mut Random, count: usize) -> Vec<i64> {
 }
 
 /// Both backends through the same stream, exchanging checkpoints: every state and every log q has equal bits.
-pub(crate) fn estimators_agree(gpu: &Gpu) {
+fn estimators_agree(gpu: &Gpu) {
     let device = &gpu.device;
     let stream = device.stream();
     let folder = tempfile::tempdir().unwrap();
@@ -63,7 +63,7 @@ pub(crate) fn estimators_agree(gpu: &Gpu) {
 }
 
 /// The same for exact counts.
-pub(crate) fn counters_agree(gpu: &Gpu) {
+fn counters_agree(gpu: &Gpu) {
     let device = &gpu.device;
     let stream = device.stream();
     let mut random = Random(4);
@@ -89,11 +89,15 @@ pub(crate) fn counters_agree(gpu: &Gpu) {
     }
 }
 
+/// Each kernel of frequency.cu, compared with the CPU.
+pub(crate) fn every_kernel(gpu: &Gpu) {
+    estimators_agree(gpu);
+    counters_agree(gpu);
+}
+
 #[test]
 fn the_same_bits_as_on_the_cpu() {
-    let gpu = gpu();
-    estimators_agree(&gpu);
-    counters_agree(&gpu);
+    every_kernel(&gpu());
 }
 
 #[test]

@@ -15,5 +15,6 @@ mod oracle;
 mod properties;
 mod resources;
 mod same_bits;
+mod sampling;
 mod subject;
 mod support;
