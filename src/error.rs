@@ -399,4 +399,39 @@ pub enum Error {
     /// A mixture of no pools, or of pools without columns.
     #[error("a mixture needs at least one pool with draws: give every source of the loss's columns")]
     NoPools,
+
+    /// Rows without a true class.
+    #[error("num_true is 0: every row of a loss over a class table needs at least one true class")]
+    NoTrueClass,
+
+    /// A row names a true class twice.
+    #[error("row {row} names class {id} twice among its labels: give each true class once")]
+    DuplicateLabel {
+        /// The row.
+        row: usize,
+        /// The class.
+        id: i64,
+    },
+
+    /// Log q should be subtracted, but there are no expected counts.
+    #[error("subtract_log_q needs the logs of the expected counts: give log_q, or turn the subtraction off")]
+    MissingExpectedCounts,
+
+    /// An expected count is 0, or not a number: its log is not finite.
+    #[error(
+        "{what} {index} has the log expected count {log_q}: the sampler never draws it; take a distribution that gives \
+         every class a probability"
+    )]
+    ExpectedCount {
+        /// `label` or `sampled class`.
+        what: &'static str,
+        /// Its place.
+        index: usize,
+        /// The log of its expected count.
+        log_q: f32,
+    },
+
+    /// Gradients of biases were asked for, but there are no biases.
+    #[error("a gradient buffer for biases was given, but the batch has no biases")]
+    UnexpectedBiasGradient,
 }

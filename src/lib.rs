@@ -18,6 +18,7 @@ pub mod oracle;
 mod portable;
 mod problem;
 pub mod sampling;
+pub mod table;
 
 pub use batch::{Backend, BankColumns, Batch, Gradients, Items, Length};
 pub use config::{LossConfig, PositiveCorrection, Reduction};

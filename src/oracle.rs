@@ -17,6 +17,8 @@
 //! not. A row without negatives has loss 0 and no gradient. A row with a negative at +inf has loss +inf and NaN
 //! gradients.
 
+pub mod table;
+
 use crate::problem::check_length;
 use crate::{Error, Length, LossConfig, PositiveCorrection, Reduction, Result};
 

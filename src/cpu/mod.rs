@@ -14,6 +14,7 @@ mod product;
 mod rows;
 mod sampler;
 mod simd;
+mod table;
 mod tiles;
 mod view;
 mod workspace;
@@ -22,6 +23,7 @@ pub use bank::MemoryBank;
 pub use frequency::{FrequencyCounter, FrequencyEstimator};
 pub use loss::{InBatchLoss, Output};
 pub use sampler::{Pool, Sampler, mixed_log_q};
+pub use table::{TableLoss, TableOutput};
 pub use view::{View, ViewMut};
 
 use crate::{Backend, Element};
@@ -44,3 +46,9 @@ pub type Items<'a, T> = crate::Items<'a, Cpu, T>;
 
 /// Gradient slices; see [`crate::Gradients`].
 pub type Gradients<'a, G> = crate::Gradients<'a, Cpu, G>;
+
+/// Inputs of a loss over a class table, in slices; see [`crate::table::TableBatch`].
+pub type TableBatch<'a, T> = crate::table::TableBatch<'a, Cpu, T>;
+
+/// Its gradients; see [`crate::table::TableGradients`].
+pub type TableGradients<'a, G> = crate::table::TableGradients<'a, Cpu, G>;
