@@ -434,4 +434,60 @@ pub enum Error {
     /// Gradients of biases were asked for, but there are no biases.
     #[error("a gradient buffer for biases was given, but the batch has no biases")]
     UnexpectedBiasGradient,
+    /// The margin is NaN or infinite.
+    #[error(
+        "the margin must be finite, got {0}; it is in units of the logit: a cosine margin m is m / temperature"
+    )]
+    Margin(f32),
+
+    /// The share of positives among the negatives is no probability below 1.
+    #[error("positive_prior must lie in [0, 1), got {0}; Chuang et al. use 0.01 to 0.1")]
+    PositivePrior(f32),
+
+    /// The sigmoid link's bias is NaN or infinite.
+    #[error("the bias of the sigmoid link must be finite, got {0}; SigLIP starts at -10")]
+    SigmoidBias(f32),
+
+    /// The objective is defined by log q, and there is none.
+    #[error("Objective::CorrectedLogQ needs log_q: give it, or use Objective::Softmax")]
+    ObjectiveNeedsLogQ,
+
+    /// The objective needs probabilities below 1.
+    #[error(
+        "the positive of row {row} has log_q {log_q}: Objective::CorrectedLogQ needs log_q < 0, logarithms of \
+         probabilities (not of expected counts)"
+    )]
+    NotAProbability {
+        /// The row.
+        row: usize,
+        /// Its positive's log_q.
+        log_q: f32,
+    },
+
+    /// Two options that exclude each other.
+    #[error("{first} cannot be combined with {second}: {remedy}")]
+    Incompatible {
+        /// One of the two.
+        first: &'static str,
+        /// The other.
+        second: &'static str,
+        /// What to do.
+        remedy: &'static str,
+    },
+
+    /// A gradient of log q was asked for, but the batch has no log q that counts.
+    #[error(
+        "a gradient buffer for log_q was given, but the loss has no log_q there: drop the buffer, or give log_q"
+    )]
+    UnexpectedLogQGradient,
+
+    /// Metrics were read from a call that did not count them.
+    #[error("this call counted no metrics: build the configuration with metrics(true)")]
+    NoMetrics,
+
+    /// The bias's gradient was read from a call that computes none.
+    #[error(
+        "this call computed no gradient of the bias: read it after step or backward under Objective::Sigmoid"
+    )]
+    NoBiasGradient,
 }

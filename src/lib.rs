@@ -13,6 +13,7 @@ pub mod cuda;
 mod element;
 mod error;
 pub mod frequency;
+mod metrics;
 pub mod objective;
 pub mod oracle;
 mod portable;
@@ -21,9 +22,10 @@ pub mod sampling;
 pub mod table;
 
 pub use batch::{Backend, BankColumns, Batch, Gradients, Items, Length};
-pub use config::{LossConfig, PositiveCorrection, Reduction};
+pub use config::{LogQOrder, LossConfig, Objective, PositiveCorrection, Reduction};
 pub use element::{Dtype, Element};
 pub use error::{Error, Result, Segment};
+pub use metrics::Metrics;
 pub use problem::Problem;
 
 /// The README's code compiles and runs.

@@ -11,15 +11,26 @@
 //! ```
 //!
 //! which is the cross entropy of the true and sampled logits together against labels `1/T` on the true ones, as in
-//! `tf.nn.sampled_softmax_loss` (Jean et al. 2015). An accidental hit is a sampled class that equals **any** true class of the row;
-//! it takes no part (TensorFlow subtracts a large number instead).
+//! `tf.nn.sampled_softmax_loss` (Jean et al. 2015). With a sigmoid for each logit instead,
+//!
+//! ```text
+//! loss_i = sum_k [softplus(z+_ik) - z+_ik / T] + sum over the sampled classes of softplus(z)
+//! ```
+//!
+//! it is `tf.nn.nce_loss` (noise-contrastive estimation, Gutmann and Hyvarinen 2010), where the log of the expected count is part
+//! of the model and no constant cancels; without log q, negative sampling (Mikolov et al. 2013).
+//!
+//! An accidental hit is a sampled class that equals **any** true class of the row; where hits are removed it takes no part
+//! (TensorFlow subtracts a large number instead).
 
+use crate::config::Link;
 use crate::problem::{MAX_DIM, check_length, row_count};
 use crate::{Backend, Element, Error, Length, Reduction, Result};
 
 /// What a loss over a class table computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TableConfig {
+    pub(crate) link: Link,
     pub(crate) subtract_log_q: bool,
     pub(crate) remove_accidental_hits: bool,
     pub(crate) reduction: Reduction,
@@ -28,7 +39,22 @@ pub struct TableConfig {
 impl TableConfig {
     /// `tf.nn.sampled_softmax_loss`: log q is subtracted from true and sampled logits, accidental hits are removed.
     pub fn sampled_softmax() -> Self {
-        Self { subtract_log_q: true, remove_accidental_hits: true, reduction: Reduction::Mean }
+        Self {
+            link: Link::Softmax,
+            subtract_log_q: true,
+            remove_accidental_hits: true,
+            reduction: Reduction::Mean,
+        }
+    }
+
+    /// `tf.nn.nce_loss`: a sigmoid for each logit, log q subtracted, accidental hits kept.
+    pub fn nce() -> Self {
+        Self { link: Link::Sigmoid, remove_accidental_hits: false, ..Self::sampled_softmax() }
+    }
+
+    /// Negative sampling: [`TableConfig::nce`] without log q.
+    pub fn negative_sampling() -> Self {
+        Self { subtract_log_q: false, ..Self::nce() }
     }
 
     /// Whether the logs of the expected counts are subtracted.
@@ -229,7 +255,7 @@ impl TableShape {
     }
 }
 
-/// The row function of several positives: from `LSE` (-inf: no negative) and the positives' logits the loss and `a`;
+/// The row function of several positives under the softmax link: from `LSE` (-inf: no negative) and the positives' logits the loss and `a`;
 /// the logits become `b_k = 1/T - (1 - a) softmax_k(z+)`, so that `dloss/dz_ij = a W_ij` and `dloss/dz+_k = -b_k`.
 pub(crate) fn several_positives(lse: f64, logits: &mut [f64]) -> (f64, f64) {
     let count = logits.len() as f64;
@@ -247,4 +273,19 @@ pub(crate) fn several_positives(lse: f64, logits: &mut [f64]) -> (f64, f64) {
         *z = (1.0 / count - share) + a * share;
     }
     (softplus + spread, a)
+}
+
+/// The same under the sigmoid link, from `sum_j softplus(z_ij)`; `a = 1`.
+pub(crate) fn several_sigmoids(sum: f64, logits: &mut [f64]) -> (f64, f64) {
+    let label = 1.0 / logits.len() as f64;
+    let mut loss = sum;
+    for z in logits {
+        let e = (-z.abs()).exp();
+        // softplus(z) - z/T; for one positive softplus(-z), without cancellation.
+        loss += z.abs() * if *z >= 0.0 { 1.0 - label } else { label } + e.ln_1p();
+        let sigmoid = if *z >= 0.0 { 1.0 / (1.0 + e) } else { e / (1.0 + e) };
+        let rest = if *z >= 0.0 { e / (1.0 + e) } else { 1.0 / (1.0 + e) };
+        *z = if label == 1.0 { rest } else { label - sigmoid };
+    }
+    (loss, 1.0)
 }

@@ -190,6 +190,9 @@ fn cpu_agrees_with_the_oracle() {
         softmax().remove_accidental_hits(false),
         softmax().subtract_log_q(false),
         softmax().subtract_log_q(false).remove_accidental_hits(false),
+        TableConfig::nce(),
+        TableConfig::nce().remove_accidental_hits(true),
+        TableConfig::negative_sampling(),
     ];
     for (seed, (rows, dim, classes, num_true, sampled)) in (1..).zip(shapes) {
         for config in configs {
@@ -211,6 +214,8 @@ fn types_of_storage_and_gradient() {
     check::<bf16, f32>(&case, softmax(), Reduction::Sum);
     check::<bf16, bf16>(&case, softmax(), Reduction::WeightedMean);
     check::<f32, bf16>(&case, softmax(), Reduction::None);
+    check::<f16, f32>(&case, TableConfig::nce(), Reduction::Mean);
+    check::<bf16, bf16>(&case, TableConfig::negative_sampling(), Reduction::Sum);
 }
 
 fn numbers(case: &Value, field: &str) -> Vec<f64> {
@@ -225,11 +230,15 @@ fn ids(case: &Value, field: &str) -> Vec<i64> {
 fn the_oracle_agrees_with_tensorflows_form() {
     let golden: Value = serde_json::from_str(include_str!("golden/table.json")).unwrap();
     let cases = golden["cases"].as_array().unwrap();
-    assert!(cases.len() >= 8);
+    assert!(cases.len() >= 11);
     for case in cases {
         let name = case["name"].as_str().unwrap();
         let flag = |field: &str| case[field].as_bool().unwrap();
-        let config = softmax()
+        let family = match case["link"].as_str().unwrap() {
+            "softmax" => softmax(),
+            _ => TableConfig::nce(),
+        };
+        let config = family
             .subtract_log_q(flag("subtract_log_q"))
             .remove_accidental_hits(flag("remove_accidental_hits"));
         let (labels, sampled) = (ids(case, "labels"), ids(case, "sampled"));
@@ -269,9 +278,13 @@ fn the_oracle_agrees_with_tensorflows_form() {
 
 #[test]
 fn gradients_are_central_differences() {
-    for (seed, config) in
-        (1..).zip([softmax(), softmax().subtract_log_q(false).remove_accidental_hits(false)])
-    {
+    let configs = [
+        softmax(),
+        softmax().subtract_log_q(false).remove_accidental_hits(false),
+        TableConfig::nce(),
+        TableConfig::nce().remove_accidental_hits(true),
+    ];
+    for (seed, config) in (1..).zip(configs) {
         let case = Case::random(4, 3, 8, 2, 6, seed);
         let wide = |values: &[f32]| -> Vec<f64> { values.iter().map(|x| f64::from(*x)).collect() };
         let (inputs, weights) = (wide(&case.inputs), wide(&case.weights));
@@ -396,6 +409,16 @@ fn rows_keep_to_themselves() {
     let silenced = run(&case);
     assert_eq!((silenced.0[1], &silenced.1[4..8]), (0.0, &[0.0; 4][..]));
     assert!(silenced.2.iter().all(|x| x.is_finite()));
+}
+
+/// One true class and no sampled one left: the sigmoid link keeps its positive term.
+#[test]
+fn nce_without_negatives_keeps_its_positive() {
+    let mut loss = cpu::TableLoss::new(TableConfig::negative_sampling().remove_accidental_hits(true));
+    let batch = cpu::TableBatch::new(&INPUTS[..2], &WEIGHTS, 2, &[1], 1, &[1]);
+    // <x, w> = -0.55: softplus(0.55).
+    let found = loss.evaluate(&batch).unwrap().loss().unwrap();
+    assert!((found - 0.55f32.exp().ln_1p()).abs() < 1e-6, "{found}");
 }
 
 /// A row whose every sampled class is a hit has only its true classes: loss 0 for one, no gradient.

@@ -157,14 +157,24 @@ impl<'a> Walk<'a> {
         Self { groups, partners, owned, cursors }
     }
 
-    /// Marks the excluded cells of the streamed rows `streamed` as absent.
-    pub(super) fn mark(&mut self, streamed: Range<usize>, scores: &mut [f32], lanes: usize) {
+    /// Marks the excluded cells of the streamed rows `streamed` as absent, and counts those that were not so before.
+    pub(super) fn mark(
+        &mut self,
+        streamed: Range<usize>,
+        scores: &mut [f32],
+        lanes: usize,
+        mut excluded: Option<&mut [u32]>,
+    ) {
         for ((lane, o), cursor) in self.owned.clone().enumerate().zip(self.cursors.iter_mut()) {
             let partners = (self.partners)(self.groups, o);
             while let Some(&partner) =
                 partners.get(*cursor as usize).filter(|p| (**p as usize) < streamed.end)
             {
-                scores[(partner as usize - streamed.start) * lanes + lane] = f32::NEG_INFINITY;
+                let cell = &mut scores[(partner as usize - streamed.start) * lanes + lane];
+                if let Some(excluded) = &mut excluded {
+                    excluded[lane] += u32::from(*cell != f32::NEG_INFINITY);
+                }
+                *cell = f32::NEG_INFINITY;
                 *cursor += 1;
             }
         }

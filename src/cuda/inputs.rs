@@ -44,6 +44,13 @@ impl<T> Bank<T> {
 /// Holds the uses of the caller's buffers until the launches are enqueued, then records them.
 pub(super) type Guards<'s> = Vec<Bound<'s>>;
 
+impl<T> Inputs<T> {
+    /// Whether any logit is corrected by log q.
+    pub(super) fn corrects(&self) -> bool {
+        !self.log_q[0].is_null()
+    }
+}
+
 impl<T: Element> Inputs<T> {
     /// Binds a batch that [`Problem::new`] has checked.
     pub(super) fn bind<'s>(

@@ -8,7 +8,7 @@ use super::module::File;
 use super::view::{View, ViewMut};
 use super::{Cuda, inputs::Guards};
 use crate::problem::check_length;
-use crate::sampling::{Law, MAX_POOLS, Mixture, SamplerConfig};
+use crate::sampling::{Law, Mixture, SamplerConfig};
 use crate::{Length, Result};
 
 const WHAT: &str = "the sampler";
@@ -203,8 +203,8 @@ pub fn mixed_log_q<'a>(
     let count = log_q.length();
     let mixture = Mixture::new(pools, count)?;
     let mut arguments = arguments::MixedLogQ {
-        log_q: [0; MAX_POOLS],
-        log_scale: [f64::NEG_INFINITY; MAX_POOLS],
+        log_q: [0; Mixture::MAX_POOLS],
+        log_scale: [f64::NEG_INFINITY; Mixture::MAX_POOLS],
         log_total: mixture.log_total,
         mixed: 0,
         count: count as u64,

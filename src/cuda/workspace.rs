@@ -4,7 +4,8 @@ use super::arguments::scalars;
 use super::buffer::Buffer;
 use super::device::Device;
 use super::plan::Sweep;
-use crate::{LossConfig, Problem, Result};
+use crate::config::Link;
+use crate::{LossConfig, Objective, Problem, Result};
 
 /// What a call needs room for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +17,9 @@ pub(super) enum Purpose {
     /// The gradients.
     Backward,
 }
+
+/// What is counted of each row: negatives, excluded pairs, negatives above the positive.
+pub(super) const COUNTS: usize = 3;
 
 const WHAT: &str = "the loss's workspace";
 
@@ -83,10 +87,16 @@ workspace! {
     row_norms: f32,
     /// `[B]` z+.
     positive: f32,
+    /// `[B]` z+ as the sweep rounds it, if ranks are counted.
+    reference: f32,
     /// `[splits, B]` running maxima of the splits.
     maximum: f32,
     /// `[splits, B]` sums of exp(z - maximum).
     sum: f32,
+    /// `[splits, B]` sums of weight times column bias, where log q stands inside the temperature.
+    moment: f32,
+    /// `[splits, 3, B]` the splits' counts: negatives, excluded pairs, negatives above the positive.
+    counts: u32,
     /// `[splits, B, D]` the splits' sums of exp(z - maximum) v; after the merge, O in the first.
     output: f32,
     /// `[B]` log-sum-exp over the negatives.
@@ -95,6 +105,14 @@ workspace! {
     row_maximum: f32,
     /// `[B]` sums over all splits.
     row_sum: f32,
+    /// `[B]` sums of sigmoid(z) over all splits, under the sigmoid link.
+    row_mass: f32,
+    /// `[B]` mean biases over all splits.
+    row_moment: f32,
+    /// `[3, B]` counts over all splits.
+    row_counts: u32,
+    /// `[B]` the objective's own derivatives with respect to 1/tau.
+    direct: f32,
     /// `[B]` weighted losses.
     loss: f32,
     /// `[B]` a_i.
@@ -107,6 +125,12 @@ workspace! {
     positive_coefficient: f32,
     /// `[B]` tau <u_i, du_i>.
     temperature_term: f32,
+    /// `[B]` shares of d(bias), under the sigmoid link.
+    bias_term: f32,
+    /// `[B]` g_i dloss / dlog_q_+.
+    log_q_term: f32,
+    /// `[splits, gradient columns]` the second sweep's sums of weights.
+    masses: f32,
     /// `[splits, gradient columns, D]` the second sweep's partial sums.
     partials: f32,
 }
@@ -122,6 +146,10 @@ impl Sizes {
         let (rows, columns, dim) = (problem.rows, problem.columns(), problem.dim);
         let if_normalizing = |n: usize| if config.normalizes() { n.saturating_mul(2) } else { 0 };
         let sweep = Sweep::forward(problem, purpose != Purpose::Loss, multiprocessors);
+        let features = config.sweep_features();
+        let sigmoid = features.link == Link::Sigmoid;
+        let moment = features.moment && purpose != Purpose::Loss;
+        let if_wanted = |wanted: bool, n: usize| if wanted { n } else { 0 };
         let forward = Self {
             scalars: scalars::WORDS,
             bias: columns,
@@ -129,12 +157,19 @@ impl Sizes {
             column_norms: if_normalizing(columns),
             row_norms: if_normalizing(rows),
             positive: rows,
+            reference: if_wanted(features.counts, rows),
             maximum: sweep.partials(),
             sum: sweep.partials(),
+            moment: if_wanted(moment, sweep.partials()),
+            counts: if_wanted(features.counts, sweep.partials().saturating_mul(COUNTS)),
             output: if purpose == Purpose::Loss { 0 } else { sweep.partials().saturating_mul(dim) },
             lse: rows,
             row_maximum: rows,
             row_sum: rows,
+            row_mass: if_wanted(sigmoid, rows),
+            row_moment: if_wanted(moment, rows),
+            row_counts: if_wanted(features.counts, rows.saturating_mul(COUNTS)),
+            direct: if_wanted(matches!(config.get_objective(), Objective::Debiased { .. }), rows),
             loss: rows,
             a: rows,
             b: rows,
@@ -145,12 +180,16 @@ impl Sizes {
         }
         // With a gradient of the extra negatives and without it.
         let partials = [problem.gradient_columns(), problem.batch_columns]
-            .map(|owned| Sweep::backward(problem, owned, multiprocessors).partials().saturating_mul(dim));
+            .map(|owned| Sweep::backward(problem, owned, multiprocessors).partials());
+        let partials = partials[0].max(partials[1]);
         Self {
             coefficient: rows,
             positive_coefficient: rows,
             temperature_term: rows,
-            partials: partials[0].max(partials[1]),
+            bias_term: if_wanted(sigmoid, rows),
+            log_q_term: rows,
+            masses: partials,
+            partials: partials.saturating_mul(dim),
             ..forward
         }
     }

@@ -1,7 +1,8 @@
-//! The losses over a class table as TensorFlow writes them: all logits of a row side by side, then a cross entropy
-//! against labels `1/T`. f64, dense.
+//! The losses over a class table as TensorFlow writes them: all logits of a row side by side, then a softmax or sigmoid
+//! cross entropy against labels `1/T`. f64, dense.
 
-use super::log_sum_exp;
+use super::row::log_sum_exp;
+use crate::config::Link;
 use crate::table::TableConfig;
 
 /// One call's inputs, widened to f64. Ids must be inside the table: this is for tests.
@@ -69,11 +70,16 @@ pub fn evaluate(config: &TableConfig, inputs: &Inputs<'_>) -> Outputs {
             })
             .collect();
         let total = log_sum_exp(logits.iter().copied());
-        let loss = logits.iter().zip(&classes).map(|(z, (_, _, label))| label * (total - z)).sum();
-        outputs.losses.push(loss);
+        let of_class = |z: f64, label: f64| match config.link {
+            Link::Softmax => (label * (total - z), (z - total).exp() - label),
+            Link::Sigmoid => {
+                (z.max(0.0) + (-z.abs()).exp().ln_1p() - label * z, 1.0 / (1.0 + (-z).exp()) - label)
+            }
+        };
+        outputs.losses.push(logits.iter().zip(&classes).map(|(z, class)| of_class(*z, class.2).0).sum());
         let g = inputs.coefficients[i];
         for (z, (class, _, label)) in logits.iter().zip(&classes) {
-            let dz = g * ((z - total).exp() - label);
+            let dz = g * of_class(*z, *label).1;
             outputs.d_biases[*class] += dz;
             for (d, x) in x.iter().enumerate() {
                 outputs.d_inputs[i * dim + d] += dz * inputs.weights[class * dim + d];

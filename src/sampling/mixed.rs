@@ -3,9 +3,6 @@
 use crate::problem::check_length;
 use crate::{Backend, Error, Result, portable};
 
-/// Pools that one mixture can have.
-pub(crate) const MAX_POOLS: usize = 8;
-
 /// One source of the loss's columns, and how likely it is to bring each item: `log_q` has one element for **every**
 /// column of the loss, wherever the column itself came from.
 ///
@@ -48,13 +45,16 @@ pub(crate) struct Mixture {
 }
 
 impl Mixture {
+    /// Pools that one mixture can have.
+    pub(crate) const MAX_POOLS: usize = 8;
+
     /// Checks the pools against the number of columns.
     ///
     /// # Errors
     /// [`Error::NoPools`] unless some pool has columns; [`Error::TooLarge`], [`Error::Length`].
     pub(crate) fn new<B: Backend>(pools: &[Pool<'_, B>], columns: usize) -> Result<Self> {
-        if pools.len() > MAX_POOLS {
-            let (size, max) = (pools.len() as u128, MAX_POOLS as u128);
+        if pools.len() > Self::MAX_POOLS {
+            let (size, max) = (pools.len() as u128, Self::MAX_POOLS as u128);
             return Err(Error::TooLarge { what: "the number of pools", size, max });
         }
         let total: f64 = pools.iter().map(|pool| pool.draws as f64).sum();

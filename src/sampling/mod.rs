@@ -1,7 +1,8 @@
 //! Samplers of negatives, and what their numbers mean for the correction.
 //!
 //! A sampler draws ids on the device that the loss runs on, and writes beside each **the log of its expected
-//! count** in the sample, TensorFlow's quantity: `log (n p)` with replacement, `log -expm1(tries log1p(-p))` without. Draw
+//! count** in the sample, TensorFlow's quantity: `log (n p)` with replacement, `log -expm1(tries log1p(-p))` without (TensorFlow takes `n p` for a sample without
+//! replacement that happened to need no further try; this crate does not). Draw
 //! `i` of call `c` is a function of `(seed, c, i)` (Philox), so that both backends draw the same ids, in the same
 //! bits, and a replayed CUDA graph draws new ones.
 
@@ -12,8 +13,8 @@ mod philox;
 use std::sync::Arc;
 
 pub(crate) use alias::Table;
+pub(crate) use mixed::Mixture;
 pub use mixed::Pool;
-pub(crate) use mixed::{MAX_POOLS, Mixture};
 pub(crate) use philox::draw;
 
 use crate::{Error, Result, portable};

@@ -9,7 +9,7 @@ mod rows;
 use classes::{Gathered, Named};
 use rows::RowStage;
 
-use super::backward::ColumnSweep;
+use super::backward::{ColumnGradients, ColumnSweep};
 use super::columns::Columns;
 use super::exclusion::Groups;
 use super::forward::RowSweep;
@@ -17,10 +17,11 @@ use super::frequency::check_ids;
 use super::tiles::lanes;
 use super::workspace::{Workspace, grow};
 use super::{Batch, TableBatch, TableGradients};
+use crate::config::Link;
 use crate::table::{TableConfig, TableShape};
-use crate::{Dtype, Element, Error, LossConfig, Problem, Reduction, Result};
+use crate::{Dtype, Element, Error, LossConfig, Objective, Problem, Reduction, Result};
 
-/// Sampled softmax over a class table; see [`crate::table`].
+/// Sampled softmax, NCE or negative sampling over a class table; see [`crate::table`].
 ///
 /// ```
 /// use inbatch::{cpu, sampling::SamplerConfig, table::TableConfig};
@@ -151,7 +152,10 @@ impl TableLoss {
             offset: shape.sampled,
             dtype: Dtype::F32,
         };
-        let sweep_config = LossConfig::new(1.0)?;
+        let sweep_config = LossConfig::new(1.0)?.objective(match self.config.link {
+            Link::Softmax => Objective::Softmax,
+            Link::Sigmoid => Objective::Sigmoid { bias: 0.0 },
+        })?;
         self.sweeps.reserve(&problem, &sweep_config, gradients.is_some())?;
         self.gathered.fill(batch, &shape, dim)?;
         self.build_hits(batch, &shape)?;
@@ -191,7 +195,8 @@ impl TableLoss {
                 stage.gradients(forward, backward, losses, pulls, gradients.inputs.0);
                 let d_sampled = &mut d_sampled[..shape.sampled * dim];
                 let lanes = lanes(shape.sampled);
-                ColumnSweep { forward: sweep, lanes, rows: backward }.run(&streamed.segments[0], d_sampled);
+                let target = ColumnGradients { embeddings: Some(&mut *d_sampled), log_q: None };
+                ColumnSweep { forward: sweep, lanes, rows: backward }.run(&streamed.segments[0], target);
                 Named { shape: &shape, dim, ids, inputs, pulls, d_sampled }.scatter(gradients)
             }
         };

@@ -3,12 +3,13 @@
 use rayon::prelude::*;
 
 use crate::Element;
+use crate::config::Link;
 use crate::cpu::embeddings::dot;
 use crate::cpu::forward::RowSweep;
 use crate::cpu::rows::{column_weight, merge_splits};
 use crate::cpu::tiles::tile_range;
 use crate::cpu::workspace::{Backward, Forward, RowGradient};
-use crate::table::{TableShape, several_positives};
+use crate::table::{TableShape, several_positives, several_sigmoids};
 
 /// What the stage reads beside the sweep's partials.
 pub(super) struct RowStage<'a> {
@@ -40,7 +41,7 @@ impl RowStage<'_> {
     /// Loss only.
     pub(super) fn losses(&self, forward: &mut Forward, losses: &mut [f32]) {
         let lanes = self.sweep.partition.lanes;
-        let per_tile = 2 * self.sweep.partition.splits * lanes;
+        let per_tile = self.sweep.fields.words() * self.sweep.partition.splits * lanes;
         let tiles = losses.par_chunks_mut(lanes).zip(forward.stats.par_chunks_exact_mut(per_tile));
         tiles
             .enumerate()
@@ -65,7 +66,7 @@ impl RowStage<'_> {
             backward.weight[..count].par_chunks_mut(lanes),
             backward.rows[..count].par_chunks_mut(lanes),
             d_inputs.par_chunks_mut(lanes * self.shape.dim),
-            forward.stats.par_chunks_exact_mut(2 * per_tile),
+            forward.stats.par_chunks_exact_mut(self.sweep.fields.words() * per_tile),
             forward.outputs.par_chunks_exact_mut(per_tile * self.sweep.problem.dim),
         );
         chunks.into_par_iter().enumerate().for_each(
@@ -87,14 +88,20 @@ impl RowStage<'_> {
         let (lanes, dim, num_true) =
             (self.sweep.partition.lanes, self.sweep.problem.dim, self.shape.num_true);
         let rows = tile_range(tile, lanes, self.shape.rows);
-        let mut merged = merge_splits(stats, outputs, lanes, dim, rows.len());
+        let mut merged = merge_splits(self.sweep.fields, stats, outputs, lanes, dim, rows.len());
         let mut logits = vec![0.0; num_true];
         for (lane, i) in rows.enumerate() {
             let labels = &self.labels[i * num_true * dim..(i + 1) * num_true * dim];
             self.true_logits(i, labels, &mut logits);
             let (max, sum) = (merged.max[lane], merged.sum[lane]);
-            let lse = (f64::from(max) + f64::from(sum).log2()) * std::f64::consts::LN_2;
-            let (loss, mass) = several_positives(lse, &mut logits);
+            let ((loss, mass), sum) = match self.sweep.fields.link {
+                Link::Softmax => {
+                    let lse = (f64::from(max) + f64::from(sum).log2()) * std::f64::consts::LN_2;
+                    (several_positives(lse, &mut logits), sum)
+                }
+                // Here the pair is (sum softplus, sum sigmoid), and O is weighted by sigmoid already.
+                Link::Sigmoid => (several_sigmoids(f64::from(max), &mut logits), 1.0),
+            };
             let weight = self.row_weights.map_or(1.0, |weights| f64::from(weights[i]));
             // A row of weight 0 takes no part, whatever it holds.
             losses[lane] = if weight == 0.0 { 0.0 } else { (weight * loss) as f32 };
