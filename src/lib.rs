@@ -32,3 +32,8 @@ pub use problem::Problem;
 #[cfg(all(doctest, feature = "cuda"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// So does that of docs/sampling.md.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/sampling.md")]
+struct Sampling;
