@@ -5,16 +5,21 @@
 
 pub mod bank;
 mod batch;
+mod checkpoint;
 pub mod config;
 pub mod cpu;
 #[cfg(feature = "cuda")]
 pub mod cuda;
 mod element;
 mod error;
+pub mod frequency;
 mod metrics;
 pub mod objective;
 pub mod oracle;
+mod portable;
 mod problem;
+pub mod sampling;
+pub mod table;
 
 pub use batch::{Backend, BankColumns, Batch, Gradients, Items, Length};
 pub use config::{LogQOrder, LossConfig, Objective, PositiveCorrection, Reduction};
@@ -27,3 +32,8 @@ pub use problem::Problem;
 #[cfg(all(doctest, feature = "cuda"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// So does that of docs/sampling.md.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/sampling.md")]
+struct Sampling;

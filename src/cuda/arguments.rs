@@ -111,6 +111,30 @@ arguments! {
         capacity: u64, count: u64,
         dim: i32, padding: i32,
     }
+
+    Frequency: 96 {
+        ids: u64, last_step: u64, interval: u64, state: u64, log_q: u64,
+        count: u64, buckets: u64, seed: u64,
+        hashes: i32, direct: i32, learning_rate: f32, kept: f32, low: f32, high: f32,
+        advance: i32, padding: i32,
+    }
+
+    Counter: 56 {
+        ids: u64, counts: u64, state: u64, log_q: u64,
+        count: u64, size: u64, draws: f64,
+    }
+
+    Sample: 128 {
+        threshold: u64, alias: u64, probability: u64, state: u64, ids: u64, log_q: u64, keys: u64, first: u64,
+        count: u64, slots: u64, range: u64, reserved: u64, seed: u64, limit: u64,
+        log_range: f64, law: i32, unique: i32,
+    }
+
+    MixedLogQ: 160 {
+        log_q: [u64; 8], log_scale: [f64; 8], log_total: f64,
+        mixed: u64, count: u64,
+        pools: i32, padding: i32,
+    }
 }
 
 /// The struct `Scalars`: f32 words at these places.
@@ -131,4 +155,19 @@ pub(super) mod bank_state {
     pub(crate) const LENGTH: usize = 1;
     pub(crate) const STEP: usize = 2;
     pub(crate) const WORDS: usize = 3;
+}
+
+/// The structs `FrequencyState` and `CounterState`: u64 words at these places.
+pub(super) mod frequency_state {
+    pub(crate) const STEP: usize = 0;
+    pub(crate) const TOTAL: usize = 0;
+    pub(crate) const UNKNOWN: usize = 1;
+    pub(crate) const WORDS: usize = 2;
+}
+
+/// The struct `SamplerState`: u64 words at these places.
+pub(super) mod sampler_state {
+    pub(crate) const CALL: usize = 0;
+    pub(crate) const TRIES: usize = 1;
+    pub(crate) const WORDS: usize = 2;
 }

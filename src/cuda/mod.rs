@@ -32,6 +32,7 @@ mod bank;
 mod buffer;
 mod columns;
 mod device;
+mod frequency;
 mod inputs;
 mod launch;
 mod loss;
@@ -40,6 +41,7 @@ mod output;
 mod plan;
 mod ranges;
 mod rows;
+mod sampler;
 mod stream;
 mod stream_mma;
 mod view;
@@ -49,10 +51,12 @@ pub use bank::MemoryBank;
 /// The version of cudarc whose types this module takes.
 pub use cudarc;
 pub use device::{Counters, Device};
+pub use frequency::{FrequencyCounter, FrequencyEstimator};
 pub use loss::InBatchLoss;
 pub use module::{Ptx, ptx};
 pub use output::Output;
 pub use plan::{Hardware, Kernels, Plan, Sweep};
+pub use sampler::{Pool, Sampler, mixed_log_q};
 pub use view::{View, ViewMut};
 
 use crate::{Backend, Element};
