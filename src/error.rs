@@ -286,4 +286,13 @@ pub enum Error {
     /// A gradient was read from a call that computes none.
     #[error("this call computed no gradient of the temperature: read it after step or backward")]
     NoTemperatureGradient,
+
+    /// A tensor or stream of another library cannot be used as it is.
+    #[error("{what} cannot be used: {why}")]
+    Foreign {
+        /// Which one.
+        what: &'static str,
+        /// Why, and what to do.
+        why: String,
+    },
 }

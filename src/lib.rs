@@ -11,6 +11,7 @@ pub mod cpu;
 pub mod cuda;
 mod element;
 mod error;
+pub mod link;
 pub mod objective;
 pub mod oracle;
 mod problem;

@@ -47,6 +47,7 @@ pub use bank::MemoryBank;
 /// The version of cudarc whose types this module takes.
 pub use cudarc;
 pub use device::{Counters, Device};
+pub(crate) use device::{driver_error, primary_context};
 pub use loss::InBatchLoss;
 pub use module::{Ptx, ptx};
 pub use output::Output;
