@@ -13,6 +13,7 @@ pub mod cuda;
 mod element;
 mod error;
 pub mod frequency;
+pub mod link;
 mod metrics;
 pub mod objective;
 pub mod oracle;

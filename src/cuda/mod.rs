@@ -51,6 +51,7 @@ pub use bank::MemoryBank;
 /// The version of cudarc whose types this module takes.
 pub use cudarc;
 pub use device::{Counters, Device};
+pub(crate) use device::{driver_error, primary_context};
 pub use frequency::{FrequencyCounter, FrequencyEstimator};
 pub use loss::InBatchLoss;
 pub use module::{Ptx, ptx};

@@ -83,7 +83,7 @@ impl Sampler {
         check_length("log_q", Some(&log_q), self.num_sampled, "the sampler's num_sampled")?;
         let ids = ids.bind(&self.device, "ids")?;
         let log_q = log_q.bind(&self.device, "log_q")?;
-        let (count, one) = (self.num_sampled, Grid { blocks: [1, 1, 1], threads: 1 });
+        let (count, one) = (self.num_sampled, Grid { blocks: [1, 1, 1], threads: 1, shared: 0 });
         let arguments =
             self.arguments(Span::new(ids.pointer, count), Span::new(log_q.pointer, count), count)?;
         let device = &self.device;

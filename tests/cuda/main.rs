@@ -11,6 +11,7 @@ mod errors;
 mod frequency;
 mod graph;
 mod kernels;
+mod link;
 mod mma;
 mod oracle;
 mod properties;
