@@ -62,6 +62,7 @@ __device__ __forceinline__ void column_gradients(const ColumnGradientsArguments&
     if (column >= a.owned) {
         return;
     }
+    __builtin_assume(a.splits > 0); // or the loops below would be compiled once more for none
     const int dim = a.columns.dim;
     const i64 row = column - a.offset;
     const bool owned = column < a.columns.batch_count && row >= 0 && row < a.rows;

@@ -10,6 +10,7 @@ mod edges;
 mod errors;
 mod graph;
 mod kernels;
+mod mutants;
 mod oracle;
 mod properties;
 mod resources;
