@@ -76,6 +76,7 @@ __device__ __forceinline__ void column_gradients(const ColumnGradientsArguments&
     const T* item = a.columns.column<T>(column);
     const float2 norm = norm_of(a.column_norms, column);
     const Parts parts = a.cut.parts(column);
+    __builtin_assume(parts.count > 0); // or the loops below would be compiled once more for none
     auto difference = [&](int d) { // tau dv_j
         float sum = 0.0f;
 #pragma unroll 1
@@ -89,11 +90,10 @@ __device__ __forceinline__ void column_gradients(const ColumnGradientsArguments&
     const i64 index = extra ? column - a.columns.batch_count : column;
     float* d_log_q = extra ? a.d_extra_log_q : a.d_log_q;
     if (d_log_q != nullptr && lane == 0) {
-        const Parts of = a.cut.parts(column);
         float mass = 0.0f;
 #pragma unroll 1
-        for (int s = 0; s < of.count; s++) {
-            mass += a.masses[of.row(s)];
+        for (int s = 0; s < parts.count; s++) {
+            mass += a.masses[parts.row(s)];
         }
         const float scale = a.inside ? a.logq_scale * a.scalars->inverse_temperature : a.logq_scale;
         d_log_q[index] = fmaf(-scale, mass, owned ? a.log_q_term[row] : 0.0f);

@@ -58,6 +58,7 @@ extern "C" __global__ void __launch_bounds__(BLOCK) merge_partials(const MergeAr
     }
     const bool sigmoid = a.link == SIGMOID_LINK;
     const Parts parts = a.cut.parts(row);
+    __builtin_assume(parts.count > 0); // or the loops below would be compiled once more for none
     float maximum = sigmoid ? 0.0f : -infinity();
 #pragma unroll 1
     for (int s = 0; s < parts.count; s++) {

@@ -13,6 +13,7 @@ mod graph;
 mod kernels;
 mod link;
 mod mma;
+mod mutants;
 mod oracle;
 mod properties;
 mod resources;

@@ -78,7 +78,7 @@ fn compare<G: Element>(got: &Results<G>, expected: &oracle::Outputs, context: &s
     assert!(off <= F32_TOLERANCE, "{context}: d(1/tau) off by {off:e}");
 }
 
-fn run<T: Real, G: Real>(gpu: &Gpu, shape: Shape, config: LossConfig, weighted: bool, seed: u64) {
+pub(crate) fn run<T: Real, G: Real>(gpu: &Gpu, shape: Shape, config: LossConfig, weighted: bool, seed: u64) {
     let case = Case::<T>::random(shape, seed);
     let got = step::<T, G>(gpu, config, &case, weighted);
     let context = format!("{shape:?} {} -> {} {config:?}", T::DTYPE, G::DTYPE);
@@ -135,14 +135,18 @@ fn every_type_of_gradient<T: Real>(gpu: &Gpu) {
     for (dim, seed) in [(13, 9), (72, 10), (130, 11)] {
         run::<T, f32>(gpu, (9, 11, 2, dim, 1), plain(), false, seed);
     }
-    let case = Case::<T>::random(shape, 4);
+    loss_alone::<T>(gpu, shape, config, 4);
+    same_on_both_backends::<T>(gpu);
+}
+
+pub(crate) fn loss_alone<T: Real>(gpu: &Gpu, shape: Shape, config: LossConfig, seed: u64) {
+    let case = Case::<T>::random(shape, seed);
     let inputs = OnDevice::new(&gpu.device, &case);
     let mut loss = InBatchLoss::new(&gpu.device, config).unwrap();
-    let got = loss.evaluate(&inputs.batch(true, false)).unwrap().row_losses().unwrap();
+    let got = loss.evaluate(&inputs.batch(!case.extra.is_empty(), false)).unwrap().row_losses().unwrap();
     let got: Vec<f64> = got.into_iter().map(f64::from).collect();
     let off = error(&got, &expect(&case, &config, false).row_losses);
     assert!(off <= F32_TOLERANCE, "the loss alone in {}: off by {off:e}", T::DTYPE);
-    same_on_both_backends::<T>(gpu);
 }
 
 /// The symbols of the embedded PTX.
