@@ -7,7 +7,7 @@ use half::{bf16, f16};
 use inbatch::Dtype::{self, Bf16, F16, F32};
 use inbatch::bank::BankConfig;
 use inbatch::cuda::{InBatchLoss, MemoryBank};
-use inbatch::{LossConfig, Reduction};
+use inbatch::{LossConfig, Objective, Reduction};
 
 use crate::common::spec::{BankSpec, Spec};
 use crate::common::{edges, properties};
@@ -61,7 +61,7 @@ pub(super) static CASES: &[FastCase] = &[
     case!("positions beyond 32 bits, f32", FEW, |gpu| kernels::beyond_32_bits::<f32>(gpu, "f32")),
     case!("positions beyond 32 bits, f16", FEW, |gpu| kernels::beyond_32_bits::<f16>(gpu, "f16")),
     case!("positions beyond 32 bits, bf16", FEW, |gpu| kernels::beyond_32_bits::<bf16>(gpu, "bf16")),
-    case!("objective on a grid", FEW, kernels::objective_on_a_grid),
+    case!("objective on a grid", FEW, kernels::objectives_on_a_grid),
     case!("loss alone, f32", FEW, |gpu| loss_alone::<f32>(gpu)),
     case!("loss alone, f16", FEW, |gpu| loss_alone::<f16>(gpu)),
     case!("loss alone, bf16", FEW, |gpu| loss_alone::<bf16>(gpu)),
@@ -297,6 +297,10 @@ fn everything(dtype: Dtype, gradient_dtype: Dtype, seed: u64) -> Spec {
         weights: true,
         reduction: Reduction::Mean,
         upstream: true,
+        objective: Objective::Softmax,
+        log_q_inside: false,
+        metrics: false,
+        wants_log_q_gradient: false,
     }
 }
 
