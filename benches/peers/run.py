@@ -52,7 +52,7 @@ DEFAULTS = {
 
 def main() -> int:
     options = parse_options()
-    peers = {OURS: build_ours()} | {name: [sys.executable, HERE / "torch_worker.py", name] for name in options.peers}
+    peers = {OURS: [options.ours] if options.ours else build_ours()} | {name: [sys.executable, HERE / "torch_worker.py", name] for name in options.peers}
     rows, ceilings = [], {}
     for task in tasks(options):
         with tempfile.TemporaryDirectory(dir=options.scratch) as folder:
@@ -78,6 +78,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--dims", type=int, nargs="+")
     parser.add_argument("--dtypes", nargs="+", choices=list(EPSILON))
     parser.add_argument("--peers", nargs="*", choices=losses.NAMES)
+    parser.add_argument("--ours", type=Path, help="a built peer_step, where there is no Rust")
     parser.add_argument("--no-exclusion", action="store_true", help="nobody excludes accidental hits")
     parser.add_argument("--check-up-to", type=int, default=1 << 31, help="largest B N that is compared with float64")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
