@@ -9,11 +9,12 @@ use inbatch::bank::BankConfig;
 use inbatch::cuda::{InBatchLoss, MemoryBank};
 use inbatch::{LossConfig, Objective, Reduction};
 
+use crate::common::case::Case as CommonCase;
 use crate::common::spec::{BankSpec, Spec};
 use crate::common::{edges, properties};
 use crate::subject::Cuda;
 use crate::support::{Case, Gpu, Grads, OnDevice, Real, Results, Shape, step};
-use crate::{bank, kernels, oracle};
+use crate::{bank, frequency, kernels, oracle, sampling};
 
 /// A case. Which kernels it launches is measured.
 pub(super) struct FastCase {
@@ -29,6 +30,10 @@ const FEW: &[(&str, &str)] = &[("multiprocessors", "1"), ("cc", "7.5")];
 
 /// Each streamed tile is a split of its own.
 const MANY: &[(&str, &str)] = &[("multiprocessors", "64"), ("cc", "7.5")];
+
+/// The same with tensor cores.
+const FEW_MODERN: &[(&str, &str)] = &[("multiprocessors", "1"), ("cc", "8.0")];
+const MANY_MODERN: &[(&str, &str)] = &[("multiprocessors", "64"), ("cc", "8.0")];
 
 /// A case whose checks are assertions.
 macro_rules! case {
@@ -48,7 +53,10 @@ macro_rules! case {
 /// A case that is a property of tests/common.
 macro_rules! property {
     ($name:expr, $spec:expr, $property:expr) => {
-        FastCase { name: $name, settings: FEW, run: |gpu| $property(&mut Cuda::new(gpu), &$spec.build()) }
+        property!($name, FEW, $spec, $property)
+    };
+    ($name:expr, $settings:expr, $spec:expr, $property:expr) => {
+        FastCase { name: $name, settings: $settings, run: |gpu| $property(&mut Cuda::new(gpu), &$spec.build()) }
     };
 }
 
@@ -121,6 +129,42 @@ pub(super) static CASES: &[FastCase] = &[
     property!("zero rows", bare(), edges::zero_rows_normalised),
     property!("extreme norms", bare(), edges::extreme_norms_normalised),
     property!("neutral options", everything(F32, F32, 4), edges::neutral_options),
+    case!("frequencies", FEW, frequency::every_kernel),
+    case!("unknown ids", FEW, frequency::unknown_ids),
+    case!("samplers", FEW, sampling::every_kernel),
+    case!("samples of everything", FEW, sampling::everything),
+    case!("ids outside the range", FEW, sampling::ids_outside),
+    property!("margin", objective(Objective::AdditiveMargin { margin: 1.5 }), whole),
+    property!("decoupled", objective(Objective::Decoupled), whole),
+    property!("corrected log q", objective(Objective::CorrectedLogQ), whole),
+    property!("debiased", objective(Objective::Debiased { positive_prior: 0.1 }), whole),
+    property!("sigmoid", objective(Objective::Sigmoid { bias: -2.0 }), whole),
+    property!("metrics", metrics(), whole),
+    property!("metrics, many parts", MANY, metrics(), whole),
+    property!("tensor cores, f16, D = 48", FEW_MODERN, tensor_cores(F16, 48, true), whole),
+    property!("tensor cores, f16, D = 64", MANY_MODERN, tensor_cores(F16, 64, true), whole),
+    property!("tensor cores, f16, D = 64, bare", FEW_MODERN, tensor_cores(F16, 64, false), whole),
+    property!("tensor cores, f16, D = 112", FEW_MODERN, tensor_cores(F16, 112, true), whole),
+    property!("tensor cores, f16, D = 128", MANY_MODERN, tensor_cores(F16, 128, true), whole),
+    property!("tensor cores, f16, D = 128, bare", FEW_MODERN, tensor_cores(F16, 128, false), whole),
+    property!("tensor cores, f16, D = 208", FEW_MODERN, tensor_cores(F16, 208, true), whole),
+    property!("tensor cores, f16, D = 256", MANY_MODERN, tensor_cores(F16, 256, true), whole),
+    property!("tensor cores, f16, D = 256, bare", FEW_MODERN, tensor_cores(F16, 256, false), whole),
+    property!("tensor cores, f16, D = 400", FEW_MODERN, tensor_cores(F16, 400, true), whole),
+    property!("tensor cores, f16, D = 528", FEW_MODERN, tensor_cores(F16, 528, true), whole),
+    property!("tensor cores, f16, D = 528, bare", MANY_MODERN, tensor_cores(F16, 528, false), whole),
+    property!("tensor cores, bf16, D = 48", FEW_MODERN, tensor_cores(Bf16, 48, true), whole),
+    property!("tensor cores, bf16, D = 64", MANY_MODERN, tensor_cores(Bf16, 64, true), whole),
+    property!("tensor cores, bf16, D = 64, bare", FEW_MODERN, tensor_cores(Bf16, 64, false), whole),
+    property!("tensor cores, bf16, D = 112", FEW_MODERN, tensor_cores(Bf16, 112, true), whole),
+    property!("tensor cores, bf16, D = 128", MANY_MODERN, tensor_cores(Bf16, 128, true), whole),
+    property!("tensor cores, bf16, D = 128, bare", FEW_MODERN, tensor_cores(Bf16, 128, false), whole),
+    property!("tensor cores, bf16, D = 208", FEW_MODERN, tensor_cores(Bf16, 208, true), whole),
+    property!("tensor cores, bf16, D = 256", MANY_MODERN, tensor_cores(Bf16, 256, true), whole),
+    property!("tensor cores, bf16, D = 256, bare", FEW_MODERN, tensor_cores(Bf16, 256, false), whole),
+    property!("tensor cores, bf16, D = 400", FEW_MODERN, tensor_cores(Bf16, 400, true), whole),
+    property!("tensor cores, bf16, D = 528", FEW_MODERN, tensor_cores(Bf16, 528, true), whole),
+    property!("tensor cores, bf16, D = 528, bare", MANY_MODERN, tensor_cores(Bf16, 528, false), whole),
 ];
 
 fn plain() -> LossConfig {
@@ -316,6 +360,28 @@ fn a_row_each() -> Spec {
 
 fn weighted_mean() -> Spec {
     Spec { reduction: Reduction::WeightedMean, bank: None, upstream: false, ..everything(F32, F32, 9) }
+}
+
+/// Loss alone, then gradients.
+fn whole(subject: &mut Cuda<'_>, case: &CommonCase) -> Result<(), String> {
+    properties::evaluate_matches_oracle(subject, case)?;
+    properties::backward_matches_oracle(subject, case)
+}
+
+/// Another member of the family, with gradients of log q.
+fn objective(objective: Objective) -> Spec {
+    let log_q = !matches!(objective, Objective::Debiased { .. });
+    Spec { rows: 70, log_q, objective, wants_log_q_gradient: log_q, ..everything(F32, F32, 31) }
+}
+
+fn metrics() -> Spec {
+    Spec { rows: 70, metrics: true, wants_log_q_gradient: true, log_q_inside: true, ..everything(F32, F32, 32) }
+}
+
+/// Several tiles of rows and of columns, the last ones ragged.
+fn tensor_cores(dtype: Dtype, dim: usize, full: bool) -> Spec {
+    let spec = if full { everything(dtype, F32, dim as u64) } else { Spec { dtype, ..bare() } };
+    Spec { rows: 150, dim, ..spec }
 }
 
 /// Nothing but users and items.
