@@ -4,6 +4,8 @@
 //! |---|---|
 //! | plain cudarc | none needed: [`crate::cuda`] takes its slices and streams |
 //! | candle | `candle`: an operation with backward (feature `candle`; on CUDA `candle-cuda`) |
+//! | cust | `cust`: its buffers and streams (feature `cust`) |
+//! | anything that speaks DLPack | `dlpack`: import and export (feature `dlpack`) |
 //! | anything with a `CUstream` and device pointers | [`raw`] |
 //!
 //! `docs/link-*.md` has a page for each: ten lines to paste, what is copied, which stream, which thread, and
@@ -11,5 +13,9 @@
 
 #[cfg(feature = "candle")]
 pub mod candle;
+#[cfg(feature = "cust")]
+pub mod cust;
+#[cfg(feature = "dlpack")]
+pub mod dlpack;
 #[cfg(feature = "cuda")]
 pub mod raw;
