@@ -56,7 +56,11 @@ macro_rules! property {
         property!($name, FEW, $spec, $property)
     };
     ($name:expr, $settings:expr, $spec:expr, $property:expr) => {
-        FastCase { name: $name, settings: $settings, run: |gpu| $property(&mut Cuda::new(gpu), &$spec.build()) }
+        FastCase {
+            name: $name,
+            settings: $settings,
+            run: |gpu| $property(&mut Cuda::new(gpu), &$spec.build()),
+        }
     };
 }
 
@@ -375,7 +379,13 @@ fn objective(objective: Objective) -> Spec {
 }
 
 fn metrics() -> Spec {
-    Spec { rows: 70, metrics: true, wants_log_q_gradient: true, log_q_inside: true, ..everything(F32, F32, 32) }
+    Spec {
+        rows: 70,
+        metrics: true,
+        wants_log_q_gradient: true,
+        log_q_inside: true,
+        ..everything(F32, F32, 32)
+    }
 }
 
 /// Several tiles of rows and of columns, the last ones ragged.
