@@ -15,6 +15,7 @@ mod metrics;
 pub mod objective;
 pub mod oracle;
 mod problem;
+mod temperature;
 
 pub use batch::{Backend, BankColumns, Batch, Gradients, Items, Length};
 pub use config::{LogQOrder, LossConfig, Objective, PositiveCorrection, Reduction};
@@ -22,6 +23,7 @@ pub use element::{Dtype, Element};
 pub use error::{Error, Result, Segment};
 pub use metrics::Metrics;
 pub use problem::Problem;
+pub use temperature::LearnedTemperature;
 
 /// The README's code compiles and runs.
 #[cfg(all(doctest, feature = "cuda"))]

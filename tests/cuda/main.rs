@@ -11,6 +11,7 @@ mod errors;
 mod graph;
 mod kernels;
 mod oracle;
+mod parameters;
 mod properties;
 mod resources;
 mod same_bits;
