@@ -146,6 +146,7 @@ struct ObjectiveArguments {
     const unsigned* negatives; // [B] n_i, or null where the objective does not count
     const float* log_q;     // [C] of the batch, or null
     const Scalars* scalars;
+    const float* other;     // [B] weighted losses of the other direction, to be averaged with, or null
     float* loss;            // [B] weighted
     float* a;               // [B]
     float* b;               // [B]
@@ -157,7 +158,7 @@ struct ObjectiveArguments {
     float logq_scale;
     int padding;
 };
-static_assert(sizeof(ObjectiveArguments) == 120, "mirror of src/cuda/arguments.rs");
+static_assert(sizeof(ObjectiveArguments) == 128, "mirror of src/cuda/arguments.rs");
 
 // The order of inbatch::Reduction.
 enum ReductionKind { MEAN = 0, WEIGHTED_MEAN = 1, SUM = 2, NONE = 3 };
@@ -205,6 +206,26 @@ struct RowGradientsArguments {
 };
 static_assert(sizeof(RowGradientsArguments) == 208, "mirror of src/cuda/arguments.rs");
 
+// One direction of a symmetric loss.
+struct Direction {
+    const float* a;
+    const float* b;
+    const float* sum;             // [B] l_i
+    float* coefficient;           // [B] g_i a_i / l_i / 2
+    float* positive_coefficient;  // [B] g_i b_i / 2, of both directions
+};
+
+struct SymmetricArguments {
+    Direction users;
+    Direction items;
+    const float* weights;         // or null
+    const float* upstream;        // null: ones
+    const Scalars* scalars;
+    int rows;
+    int upstream_per_row;
+};
+static_assert(sizeof(SymmetricArguments) == 112, "mirror of src/cuda/arguments.rs");
+
 struct ReduceTermsArguments {
     const float* terms;       // [B]
     const float* bias_terms;  // [B] or null
@@ -239,6 +260,7 @@ struct ColumnGradientsArguments {
     void* d_extra;                      // [E, dim] or null
     float* d_log_q;                     // [C] or null
     float* d_extra_log_q;               // [E] or null
+    float* temperature_term;            // [owned] tau <v_j, dv_j>, or null
     int rows;
     int offset;
     int owned;                          // C, or C + E with one of the extra gradients
@@ -246,7 +268,7 @@ struct ColumnGradientsArguments {
     float logq_scale;
     int inside;
 };
-static_assert(sizeof(ColumnGradientsArguments) == 160, "mirror of src/cuda/arguments.rs");
+static_assert(sizeof(ColumnGradientsArguments) == 168, "mirror of src/cuda/arguments.rs");
 
 struct BankPushArguments {
     const void* embeddings;   // [count, dim]

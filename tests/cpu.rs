@@ -161,6 +161,7 @@ fn large_shapes_match_the_oracle() {
         log_q_inside: true,
         metrics: true,
         wants_log_q_gradient: true,
+        symmetric: None,
     };
     for spec in [spec(700, 9, 1100, 3000), spec(4200, 3, 300, 100), spec(3, 17, 2, 9000)] {
         let case = spec.build();

@@ -24,6 +24,8 @@ pub struct InBatchLoss {
     device: Device,
     config: LossConfig,
     workspace: Workspace,
+    /// The same with users and items exchanged, for a symmetric loss.
+    exchanged: Workspace,
     forward: State,
     /// Whether a backward has left gradients of the parameters.
     has_gradient: bool,
@@ -43,8 +45,10 @@ impl InBatchLoss {
     /// [`Error::OutOfDeviceMemory`], [`Error::Driver`].
     pub fn new(device: &Device, config: LossConfig) -> Result<Self> {
         let workspace = Workspace::new(device)?;
+        let exchanged = Workspace::beside(device, &workspace);
         let forward = State::Nothing("there was none");
-        let mut loss = Self { device: device.clone(), config, workspace, forward, has_gradient: false };
+        let mut loss =
+            Self { device: device.clone(), config, workspace, exchanged, forward, has_gradient: false };
         loss.write_parameters()?;
         Ok(loss)
     }
@@ -84,7 +88,9 @@ impl InBatchLoss {
     /// `O((B + N) D)`: 8 to 32 bytes a column, some 60 a row, `4 D` bytes for each row and gradient column, as
     /// many again per split when the batch is too small to fill the device.
     pub fn workspace_bytes(&self, problem: &Problem) -> usize {
-        Sizes::all(problem, &self.config, self.device.multiprocessors()).bytes()
+        let sizes = Sizes::all(problem, &self.config, self.device.multiprocessors());
+        let other = if self.config.is_symmetric() { sizes.without_scalars().bytes() } else { 0 };
+        sizes.bytes().saturating_add(other)
     }
 
     /// Allocates the workspace and loads the kernels for problems up to this one, so that no later call does.
@@ -94,7 +100,7 @@ impl InBatchLoss {
     pub fn reserve(&mut self, problem: &Problem) -> Result<()> {
         self.forward = State::Nothing("the workspace was reserved in between");
         let sizes = Sizes::all(problem, &self.config, self.device.multiprocessors());
-        self.workspace.ensure(&sizes)?;
+        self.ensure(&sizes)?;
         self.load_kernels(problem.dtype)
     }
 
@@ -119,7 +125,7 @@ impl InBatchLoss {
         gradients: &mut Gradients<'_, G>,
     ) -> Result<Output<'_>> {
         let problem = Problem::new(batch, &self.config)?;
-        problem.check_gradients(batch, gradients)?;
+        problem.check_gradients(batch, &self.config, gradients)?;
         self.forward = State::Nothing("a step came in between");
         self.enqueue_loss(batch, problem, Purpose::Backward)?;
         self.enqueue_gradients(batch, problem, None, gradients)?;
@@ -152,7 +158,7 @@ impl InBatchLoss {
         gradients: &mut Gradients<'_, G>,
     ) -> Result<Output<'_>> {
         let problem = Problem::new(batch, &self.config)?;
-        problem.check_gradients(batch, gradients)?;
+        problem.check_gradients(batch, &self.config, gradients)?;
         match self.forward {
             State::Forward(forward) if forward.same_but_bank(&problem) => {}
             State::Forward(_) => return Err(Error::NoForward("its shape was another")),
@@ -163,7 +169,7 @@ impl InBatchLoss {
             _ => (1, "the gradient of the scalar loss"),
         };
         check_length("upstream", upstream.as_ref(), expected, why)?;
-        self.workspace.ensure(&self.sizes(&problem, Purpose::Backward))?;
+        self.ensure(&self.sizes(&problem, Purpose::Backward))?;
         self.enqueue_gradients(batch, problem, upstream.as_ref(), gradients)?;
         self.has_gradient = true;
         Ok(self.output(&problem, true))
@@ -176,6 +182,7 @@ impl InBatchLoss {
         self.forward = State::Nothing("the workspace was poisoned");
         self.has_gradient = false;
         self.workspace.poison()?;
+        self.exchanged.poison()?;
         self.write_parameters()
     }
 
@@ -186,17 +193,36 @@ impl InBatchLoss {
         problem: Problem,
         purpose: Purpose,
     ) -> Result<()> {
-        self.workspace.ensure(&self.sizes(&problem, purpose))?;
+        self.ensure(&self.sizes(&problem, purpose))?;
         let (device, workspace, config) = (&self.device, &self.workspace, &self.config);
-        let with_output = purpose != Purpose::Loss;
-        let sweep = Sweep::forward(&problem, with_output, device.multiprocessors());
         let (inputs, _guards) = Inputs::bind(device, batch, problem, config)?;
-        columns::prepare(device, &inputs, workspace, config)?;
-        rows::prepare(device, &inputs, workspace, config)?;
-        stream::forward(device, &inputs, workspace, config, &sweep, with_output)?;
-        rows::merge(device, &inputs, workspace, config, &sweep, with_output)?;
-        rows::objective(device, &inputs, workspace, config)?;
+        let (mut purpose, mut other) = (purpose, Span::NULL);
+        if config.is_symmetric() {
+            // No O: both gradients are sums of second sweeps.
+            purpose = Purpose::Loss;
+            self.enqueue_rows(&inputs.exchanged(), &self.exchanged, purpose, Span::NULL)?;
+            other = Span::from(&self.exchanged.loss);
+        }
+        self.enqueue_rows(&inputs, workspace, purpose, other)?;
         rows::reduce_losses(device, &inputs, workspace, config.get_reduction())
+    }
+
+    /// One direction, from its inputs to row losses, averaged with the `other` direction's unless that is null.
+    fn enqueue_rows<T: Element>(
+        &self,
+        inputs: &Inputs<T>,
+        workspace: &Workspace,
+        purpose: Purpose,
+        other: Span<f32>,
+    ) -> Result<()> {
+        let (device, config) = (&self.device, &self.config);
+        let with_output = purpose != Purpose::Loss;
+        let sweep = Sweep::forward(&inputs.problem, with_output, device.multiprocessors());
+        columns::prepare(device, inputs, workspace, config)?;
+        rows::prepare(device, inputs, workspace, config)?;
+        stream::forward(device, inputs, workspace, config, &sweep, with_output)?;
+        rows::merge(device, inputs, workspace, config, &sweep, with_output)?;
+        rows::objective(device, inputs, workspace, config, other)
     }
 
     /// From what [`Self::enqueue_loss`] left to the gradients.
@@ -219,15 +245,51 @@ impl InBatchLoss {
         let d_log_q = bind_target(device, gradients.log_q.as_mut(), "the gradient of log_q")?;
         let d_extra_log_q =
             bind_target(device, gradients.extra_log_q.as_mut(), "the gradient of extra log_q")?;
-        let targets =
-            Targets { items: d_items.0, extra: d_extra.0, log_q: d_log_q.0, extra_log_q: d_extra_log_q.0 };
+        if config.is_symmetric() {
+            return self.enqueue_both(&inputs, upstream_span, d_users.0, d_items.0);
+        }
+        let targets = Targets {
+            extra: d_extra.0,
+            log_q: d_log_q.0,
+            extra_log_q: d_extra_log_q.0,
+            ..Targets::embeddings(d_items.0)
+        };
         let with_masses = targets.want_masses();
 
         rows::gradients(device, &inputs, workspace, config, upstream_span, with_masses, d_users.0)?;
         rows::reduce_terms(device, problem.rows, workspace, config)?;
         let sweep = Sweep::backward(&problem, targets.owned(&problem), device.multiprocessors());
-        stream::backward(device, &inputs, workspace, config, &sweep, with_masses)?;
+        stream::backward(device, &inputs, workspace, config, &sweep, with_masses, None)?;
         columns::gradients(device, &inputs, workspace, config, &sweep, targets)
+    }
+
+    /// The gradients of a symmetric loss: a second sweep for the items, and one for the users.
+    fn enqueue_both<T: Element, G: Element>(
+        &self,
+        inputs: &Inputs<T>,
+        upstream: Span<f32>,
+        d_users: Span<G>,
+        d_items: Span<G>,
+    ) -> Result<()> {
+        let Self { device, config, workspace, exchanged, .. } = self;
+        rows::symmetric_coefficients(device, inputs, workspace, exchanged, config, upstream)?;
+        let sweep = Sweep::backward(&inputs.problem, inputs.problem.rows, device.multiprocessors());
+        let temperature_term = Span::from(&workspace.temperature_term);
+        stream::backward(device, inputs, workspace, config, &sweep, false, Some(exchanged))?;
+        let targets = Targets { temperature_term, ..Targets::embeddings(d_items) };
+        columns::gradients(device, inputs, workspace, config, &sweep, targets)?;
+        let inputs = inputs.exchanged();
+        stream::backward(device, &inputs, exchanged, config, &sweep, false, Some(workspace))?;
+        columns::gradients(device, &inputs, exchanged, config, &sweep, Targets::embeddings(d_users))?;
+        rows::reduce_terms(device, inputs.problem.rows, workspace, config)
+    }
+
+    fn ensure(&mut self, sizes: &Sizes) -> Result<()> {
+        self.workspace.ensure(sizes)?;
+        match self.config.is_symmetric() {
+            true => self.exchanged.ensure(&sizes.without_scalars()),
+            false => Ok(()),
+        }
     }
 
     pub(super) fn workspace(&self) -> &Workspace {

@@ -103,12 +103,13 @@ pub(super) fn merge<T>(
     unsafe { launch(device, File::Rows, "merge_partials", Grid::warps(problem.rows), &arguments) }
 }
 
-/// The objective of every row: loss, a, b.
+/// The objective of every row: loss, a, b. The loss is averaged with `other`, unless that is null.
 pub(super) fn objective<T>(
     device: &Device,
     inputs: &Inputs<T>,
     workspace: &Workspace,
     config: &LossConfig,
+    other: Span<f32>,
 ) -> Result<()> {
     let Problem { rows, offset, batch_columns, .. } = inputs.problem;
     let (kind, parameter) = objective_kind(config.get_objective());
@@ -125,6 +126,7 @@ pub(super) fn objective<T>(
         negatives: negatives.holds_or_null(rows, "counts")?,
         log_q: inputs.log_q[0].only_if(corrected_log_q).holds_or_null(batch_columns, "log_q")?,
         scalars: workspace.scalars(),
+        other: other.holds_or_null(rows, "the other direction's losses")?,
         loss: Span::from(&workspace.loss).holds(rows, "the row losses")?,
         a: Span::from(&workspace.a).holds(rows, "a")?,
         b: Span::from(&workspace.b).holds(rows, "b")?,
@@ -217,6 +219,39 @@ pub(super) fn gradients<T: Element, G: Element>(
     let name = GRADIENTS[dtype_index(T::DTYPE)][dtype_index(G::DTYPE)];
     // SAFETY: every length that the kernel reads or writes is checked above.
     unsafe { launch(device, File::Rows, name, Grid::warps(rows), &arguments) }
+}
+
+/// What both second sweeps of a symmetric loss need of each pair. `items` is the workspace with users and items exchanged.
+pub(super) fn symmetric_coefficients<T>(
+    device: &Device,
+    inputs: &Inputs<T>,
+    users: &Workspace,
+    items: &Workspace,
+    config: &LossConfig,
+    upstream: Span<f32>,
+) -> Result<()> {
+    let rows = inputs.problem.rows;
+    let per_row = config.get_reduction() == Reduction::None;
+    let direction = |workspace: &Workspace| -> Result<arguments::Direction> {
+        Ok(arguments::Direction {
+            a: Span::from(&workspace.a).holds(rows, "a")?,
+            b: Span::from(&workspace.b).holds(rows, "b")?,
+            sum: Span::from(&workspace.row_sum).holds(rows, "the row sums")?,
+            coefficient: Span::from(&workspace.coefficient).holds(rows, "coefficients")?,
+            positive_coefficient: Span::from(&workspace.positive_coefficient).holds(rows, "coefficients")?,
+        })
+    };
+    let arguments = arguments::Symmetric {
+        users: direction(users)?,
+        items: direction(items)?,
+        weights: inputs.weights.holds_or_null(rows, "weights")?,
+        upstream: upstream.holds_or_null(if per_row { rows } else { 1 }, "upstream")?,
+        scalars: users.scalars(),
+        rows: int(rows),
+        upstream_per_row: i32::from(per_row),
+    };
+    // SAFETY: every length that the kernel reads or writes is checked above.
+    unsafe { launch(device, File::Rows, "symmetric_coefficients", Grid::threads(rows), &arguments) }
 }
 
 /// d(1/tau), and d(bias) of the sigmoid link, from the rows' terms.

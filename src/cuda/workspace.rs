@@ -28,7 +28,9 @@ macro_rules! workspace {
         /// Device buffers, by the names of the maths.
         #[derive(Debug)]
         pub(super) struct Workspace {
-            $($(#[$doc])* pub(super) $field: Buffer<$type>),*
+            $($(#[$doc])* pub(super) $field: Buffer<$type>,)*
+            /// Where the scalars are, if they are another workspace's.
+            scalars_of: Option<u64>,
         }
 
         /// Elements of each buffer.
@@ -54,9 +56,14 @@ macro_rules! workspace {
         impl Workspace {
             /// Nothing but the scalars.
             pub(super) fn new(device: &Device) -> Result<Self> {
-                let mut workspace = Self { $($field: Buffer::empty(device)),* };
+                let mut workspace = Self { $($field: Buffer::empty(device),)* scalars_of: None };
                 workspace.scalars.ensure(scalars::WORDS, WHAT)?;
                 Ok(workspace)
+            }
+
+            /// No memory yet; the scalars are those of `other`, which must outlive this.
+            pub(super) fn beside(device: &Device, other: &Self) -> Self {
+                Self { $($field: Buffer::empty(device),)* scalars_of: Some(other.scalars()) }
             }
 
             /// Grows what is too small.
@@ -145,7 +152,9 @@ impl Sizes {
     ) -> Self {
         let (rows, columns, dim) = (problem.rows, problem.columns(), problem.dim);
         let if_normalizing = |n: usize| if config.normalizes() { n.saturating_mul(2) } else { 0 };
-        let sweep = Sweep::forward(problem, purpose != Purpose::Loss, multiprocessors);
+        // A symmetric loss has no O: both gradients are sums of second sweeps.
+        let with_output = purpose != Purpose::Loss && !config.is_symmetric();
+        let sweep = Sweep::forward(problem, with_output, multiprocessors);
         let features = config.sweep_features();
         let sigmoid = features.link == Link::Sigmoid;
         let moment = features.moment && purpose != Purpose::Loss;
@@ -162,7 +171,7 @@ impl Sizes {
             sum: sweep.partials(),
             moment: if_wanted(moment, sweep.partials()),
             counts: if_wanted(features.counts, sweep.partials().saturating_mul(COUNTS)),
-            output: if purpose == Purpose::Loss { 0 } else { sweep.partials().saturating_mul(dim) },
+            output: if with_output { sweep.partials().saturating_mul(dim) } else { 0 },
             lse: rows,
             row_maximum: rows,
             row_sum: rows,
@@ -194,6 +203,11 @@ impl Sizes {
         }
     }
 
+    /// The same beside a workspace that has the scalars.
+    pub(super) fn without_scalars(self) -> Self {
+        Self { scalars: 0, ..self }
+    }
+
     /// What every call on this problem needs.
     pub(super) fn all(problem: &Problem, config: &LossConfig, multiprocessors: usize) -> Self {
         // The sweep without output may have more splits.
@@ -205,11 +219,11 @@ impl Sizes {
 impl Workspace {
     /// The scalars' address; they are there from the start.
     pub(super) fn scalars(&self) -> u64 {
-        self.scalars.pointer()
+        self.scalars_of.unwrap_or(self.scalars.pointer())
     }
 
     /// The address of 1 / tau.
     pub(super) fn inverse_temperature(&self) -> u64 {
-        self.scalars.pointer() + (size_of::<f32>() * scalars::INVERSE_TEMPERATURE) as u64
+        self.scalars() + (size_of::<f32>() * scalars::INVERSE_TEMPERATURE) as u64
     }
 }

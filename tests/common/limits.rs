@@ -19,7 +19,7 @@ fn softplus(x: f64) -> f64 {
 
 /// The case with the plain softmax, unweighted row losses.
 fn plain(case: &Case) -> Case {
-    let mut case = case.clone();
+    let mut case = case.one_way();
     case.config = case
         .config
         .objective(Objective::Softmax)

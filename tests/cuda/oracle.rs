@@ -118,7 +118,7 @@ fn every_kernel_that_ships() {
     let ran: BTreeSet<_> =
         gpu.device.counters().launches.into_iter().filter(|(_, n)| *n > 0).map(|(name, _)| name).collect();
     let ships = entries();
-    assert_eq!(ships.len(), 54);
+    assert_eq!(ships.len(), 55);
     let missing: Vec<_> = ships.iter().filter(|name| !ran.contains(name.as_str())).collect();
     assert!(missing.is_empty(), "never launched: {missing:?}");
 }
@@ -141,12 +141,22 @@ fn every_type_of_gradient<T: Real>(gpu: &Gpu) {
     let off = error(&got, &expect(&case, &config, false).row_losses);
     assert!(off <= F32_TOLERANCE, "the loss alone in {}: off by {off:e}", T::DTYPE);
     same_on_both_backends::<T>(gpu);
+    // Items against users, too.
+    let square = Case::<T>::random((20, 20, 0, 40, 0), 5);
+    compare_symmetric(gpu, &square);
     // Learnt parameters; tests/cuda/parameters.rs compares them.
     let mut gradients = Grads::<f32>::poisoned(&gpu.device, &case);
     loss.step(&inputs.batch(true, false), &mut gradients.view(true)).unwrap();
     let learned = LearnedTemperature::new(0.2).unwrap();
     loss.descend_temperature(&learned, 0.0).unwrap();
     assert!((loss.temperature().unwrap() - 0.2).abs() < 1e-6);
+}
+
+/// A step of a symmetric loss.
+fn compare_symmetric<T: Real>(gpu: &Gpu, case: &Case<T>) {
+    let config = plain().symmetric(true);
+    let got: Results<f32> = step(gpu, config, case, true);
+    compare(&got, &expect(case, &config, true), "symmetric");
 }
 
 /// The symbols of the embedded PTX.
