@@ -106,6 +106,11 @@ fn schemes_meet_at_their_limits() {
 }
 
 #[test]
+fn a_symmetric_loss_has_no_sides() {
+    edge(limits::symmetry);
+}
+
+#[test]
 fn ties_are_the_positives() {
     edge(limits::ties_are_the_positives);
 }
