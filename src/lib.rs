@@ -5,16 +5,22 @@
 
 pub mod bank;
 mod batch;
+mod checkpoint;
 pub mod config;
 pub mod cpu;
 #[cfg(feature = "cuda")]
 pub mod cuda;
 mod element;
 mod error;
+pub mod frequency;
+pub mod link;
 mod metrics;
 pub mod objective;
 pub mod oracle;
+mod portable;
 mod problem;
+pub mod sampling;
+pub mod table;
 mod temperature;
 
 pub use batch::{Backend, BankColumns, Batch, Gradients, Items, Length};
@@ -29,3 +35,13 @@ pub use temperature::LearnedTemperature;
 #[cfg(all(doctest, feature = "cuda"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// So does that of docs/sampling.md.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/sampling.md")]
+struct Sampling;
+
+/// And that of docs/losses.md.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/losses.md")]
+struct Losses;

@@ -19,6 +19,7 @@
 //! gradients.
 
 mod row;
+pub mod table;
 
 use crate::problem::check_length;
 use crate::{Error, Length, LogQOrder, LossConfig, Objective, PositiveCorrection, Reduction, Result};

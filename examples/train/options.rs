@@ -5,6 +5,9 @@ use std::str::FromStr;
 
 use anyhow::{Result, ensure};
 use clap::{ArgAction, Parser, ValueEnum};
+use inbatch::LossConfig;
+
+use crate::data::{self, Columns, Interactions, Planted};
 
 /// Trains a two-tower retrieval model with inbatch's fused in-batch sampled-softmax loss.
 ///
@@ -134,6 +137,29 @@ impl Options {
             OptimizerChoice::Adam => 0.01,
             OptimizerChoice::Adagrad => 0.1,
         })
+    }
+
+    /// Interactions of a file, or generated ones with what they were generated from.
+    pub(crate) fn load(&self) -> Result<(Interactions, Option<Planted>)> {
+        match &self.data {
+            Some(path) => {
+                let columns =
+                    Columns { user: &self.user_column, item: &self.item_column, time: &self.time_column };
+                Ok((data::read(path, columns)?, None))
+            }
+            None => {
+                let (interactions, planted) = data::generate(self.users, self.items, self.seed)?;
+                Ok((interactions, Some(planted)))
+            }
+        }
+    }
+
+    /// The loss that these options ask for.
+    pub(crate) fn loss_config(&self) -> Result<LossConfig> {
+        Ok(LossConfig::new(self.temperature)?
+            .normalize(self.normalize)
+            .exclude_same_item(self.exclude_same_item)
+            .exclude_same_user(self.exclude_same_user))
     }
 
     /// Uniform negatives of a batch: none unless mixed negatives are asked for.

@@ -28,19 +28,19 @@ pub(crate) struct Trainer<'a> {
 }
 
 impl<'a> Trainer<'a> {
-    /// Fresh tables, and the loss on `device`.
-    pub(crate) fn new(options: &Options, split: &'a Split, device: &Device) -> Result<Self> {
+    /// Fresh tables, and the loss `config` on `device`.
+    pub(crate) fn new(
+        options: &Options,
+        config: LossConfig,
+        split: &'a Split,
+        device: &Device,
+    ) -> Result<Self> {
         let batch_size = options.batch_size.min(split.train.len());
         if batch_size < options.batch_size {
             println!("batch size: {batch_size}, as there are no more interactions");
         }
         let uniform = options.uniform_negatives(batch_size);
         let sampler = Sampler::new(split, batch_size, uniform, options.logq, options.seed);
-
-        let config = LossConfig::new(options.temperature)?
-            .normalize(options.normalize)
-            .exclude_same_item(options.exclude_same_item)
-            .exclude_same_user(options.exclude_same_user);
         let bank = match options.negatives {
             Negatives::Cbns => Some(bank_config(options, batch_size, sampler.batches())?),
             Negatives::InBatch | Negatives::Mns => None,

@@ -80,6 +80,10 @@ impl<T: Element> ColumnSweep<'_, T> {
         let cursors = &mut scratch.cursors[..2 * lanes];
         let mut walks =
             Walk::start_all(self.forward.exclusions, Groups::rows_of, columns.clone(), 0, cursors);
+        let mut label_cursors = vec![0; self.forward.labels.len() * lanes];
+        let start = |(labels, cursors)| Walk::start(labels, Groups::rows_of, columns.clone(), 0, cursors);
+        let mut label_walks: Vec<_> =
+            self.forward.labels.iter().zip(label_cursors.chunks_exact_mut(lanes)).map(start).collect();
         let accumulator = &mut scratch.accumulator[..inside.len() * dim];
         let mass = &mut scratch.mass[..lanes];
         mass.fill(0.0);
@@ -98,7 +102,7 @@ impl<T: Element> ColumnSweep<'_, T> {
             scores(owned, users, &mut scratch.scores);
             let cells = &mut scratch.scores[..rows.len() * lanes];
             mark_positives(columns.clone(), rows.clone(), -(problem.offset as isize), cells, lanes);
-            for walk in walks.iter_mut().flatten() {
+            for walk in walks.iter_mut().flatten().chain(&mut label_walks) {
                 walk.mark(rows.clone(), cells, lanes, None);
             }
             let (scale, arch) = (self.forward.scale, self.forward.arch);

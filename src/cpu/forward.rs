@@ -31,6 +31,8 @@ pub(super) struct RowSweep<'a, T> {
     pub(super) column_norms: Option<&'a [f64]>,
     /// By item id and by user id.
     pub(super) exclusions: [Option<&'a Groups>; 2],
+    /// Accidental hits of each true class in turn, for the losses over a class table.
+    pub(super) labels: &'a [Groups],
     pub(super) prepared: &'a Prepared,
     pub(super) fields: Fields,
     pub(super) corrects_positive: bool,
@@ -59,6 +61,7 @@ impl<'a, T: Element> RowSweep<'a, T> {
                 config.excludes_same_item().then_some(&prepared.same_item),
                 config.excludes_same_user().then_some(&prepared.same_user),
             ],
+            labels: &[],
             prepared,
             fields: Fields::of(config),
             corrects_positive: config.corrects_positive(),
@@ -96,6 +99,10 @@ impl<'a, T: Element> RowSweep<'a, T> {
         let first = self.columns.tile(tiles.start).columns().start;
         let cursors = &mut scratch.cursors[..2 * lanes];
         let mut walks = Walk::start_all(self.exclusions, Groups::columns_of, rows.clone(), first, cursors);
+        let mut label_cursors = vec![0; self.labels.len() * lanes];
+        let start = |(labels, cursors)| Walk::start(labels, Groups::columns_of, rows.clone(), first, cursors);
+        let mut label_walks: Vec<_> =
+            self.labels.iter().zip(label_cursors.chunks_exact_mut(lanes)).map(start).collect();
         partial.clear();
         if partial.counts.is_some() {
             let reference = &mut scratch.reference[..lanes];
@@ -116,7 +123,7 @@ impl<'a, T: Element> RowSweep<'a, T> {
             scores(owned, streamed, &mut scratch.scores);
             let cells = &mut scratch.scores[..columns.len() * lanes];
             mark_positives(rows.clone(), columns.clone(), self.problem.offset as isize, cells, lanes);
-            for walk in walks.iter_mut().flatten() {
+            for walk in walks.iter_mut().flatten().chain(&mut label_walks) {
                 let excluded = partial.counts.as_mut().map(|counts| &mut *counts.excluded);
                 walk.mark(columns.clone(), cells, lanes, excluded);
             }

@@ -162,7 +162,7 @@ impl<T: Element> RowSweep<'_, T> {
 }
 
 /// Merges the splits of one row tile into the first, in order.
-fn merge_splits<'a>(
+pub(super) fn merge_splits<'a>(
     fields: Fields,
     stats: &'a mut [f32],
     outputs: Option<&'a mut [f32]>,
@@ -284,7 +284,7 @@ fn row_gradient(row: &RowState, g: f64, inverse_temperature: f64) -> RowGradient
 }
 
 /// What multiplies `2^(x - max)` in the column self. An infinite sum leaves no defined softmax: NaN.
-fn column_weight(negative: f32, sum: f32) -> f32 {
+pub(super) fn column_weight(negative: f32, sum: f32) -> f32 {
     match negative {
         0.0 => 0.0,
         _ if sum.is_infinite() => f32::NAN,

@@ -196,6 +196,15 @@ pub(super) fn grow<T: Clone + Default>(buffer: &mut Vec<T>, len: usize) -> Resul
     Ok(())
 }
 
+/// A fresh buffer.
+pub(super) fn filled<T: Clone>(len: usize, value: T) -> Result<Vec<T>> {
+    let mut buffer = Vec::new();
+    let bytes = len as u128 * size_of::<T>() as u128;
+    buffer.try_reserve_exact(len).map_err(|_| Error::OutOfMemory { bytes })?;
+    buffer.resize(len, value);
+    Ok(buffer)
+}
+
 impl Workspace {
     /// Bytes that [`Workspace::reserve`] brings a fresh workspace to, on the current thread pool.
     pub(super) fn bytes(problem: &Problem, config: &LossConfig, gradients: bool) -> u128 {

@@ -12,8 +12,7 @@ use crate::{Element, Length, LossConfig, Problem, Result};
 #[derive(Debug)]
 pub(super) struct Inputs<T> {
     pub(super) problem: Problem,
-    /// Whether embeddings are normalised: the workspace may hold the norms of an earlier call.
-    pub(super) normalizes: bool,
+    pub(super) config: LossConfig,
     pub(super) users: Span<T>,
     pub(super) items: Span<T>,
     pub(super) extra: Span<T>,
@@ -52,7 +51,7 @@ impl<T> Inputs<T> {
     pub(super) fn exchanged(&self) -> Self {
         Self {
             problem: self.problem,
-            normalizes: self.normalizes,
+            config: self.config,
             users: self.items,
             items: self.users,
             extra: Span::NULL,
@@ -108,7 +107,7 @@ impl<T: Element> Inputs<T> {
         let user_ids = optional(device, batch.user_ids.as_ref(), "user_ids", &mut guards)?;
         let inputs = Self {
             problem,
-            normalizes: config.normalizes(),
+            config: *config,
             users,
             items,
             extra: embeddings,
@@ -137,16 +136,22 @@ impl<T: Element> Inputs<T> {
         })
     }
 
-    /// The users' norms, null unless normalising.
+    /// The users' norms, null unless normalising: the workspace may hold those of an earlier call.
     pub(super) fn row_norms(&self, workspace: &Workspace) -> Result<u64> {
-        let norms = Span::from(&workspace.row_norms).only_if(self.normalizes);
+        let norms = Span::from(&workspace.row_norms).only_if(self.config.normalizes());
         norms.holds_or_null(2 * self.problem.rows, "row norms")
     }
 
     /// The first columns' norms, null unless normalising.
     pub(super) fn column_norms(&self, workspace: &Workspace, columns: usize) -> Result<u64> {
-        let norms = Span::from(&workspace.column_norms).only_if(self.normalizes);
+        let norms = Span::from(&workspace.column_norms).only_if(self.config.normalizes());
         norms.holds_or_null(2 * columns, "column norms")
+    }
+
+    /// The first columns' item ids, null unless items are excluded by id.
+    pub(super) fn column_ids(&self, workspace: &Workspace, columns: usize) -> Result<u64> {
+        let excluding = !self.item_ids[0].is_null();
+        Span::from(&workspace.item_ids).only_if(excluding).holds_or_null(columns, "item ids")
     }
 
     /// Whether every embedding that a sweep reads starts at a multiple of 16 bytes.

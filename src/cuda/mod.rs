@@ -32,6 +32,7 @@ mod bank;
 mod buffer;
 mod columns;
 mod device;
+mod frequency;
 mod inputs;
 mod launch;
 mod loss;
@@ -39,8 +40,11 @@ mod module;
 mod output;
 mod parameters;
 mod plan;
+mod ranges;
 mod rows;
+mod sampler;
 mod stream;
+mod stream_mma;
 mod view;
 mod workspace;
 
@@ -48,9 +52,13 @@ pub use bank::MemoryBank;
 /// The version of cudarc whose types this module takes.
 pub use cudarc;
 pub use device::{Counters, Device};
+pub(crate) use device::{driver_error, primary_context};
+pub use frequency::{FrequencyCounter, FrequencyEstimator};
 pub use loss::InBatchLoss;
 pub use module::{Ptx, ptx};
 pub use output::Output;
+pub use plan::{Hardware, Kernels, Plan, Sweep};
+pub use sampler::{Pool, Sampler, mixed_log_q};
 pub use view::{View, ViewMut};
 
 use crate::{Backend, Element};

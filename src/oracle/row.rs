@@ -116,7 +116,7 @@ fn sigmoid(x: f64) -> f64 {
 }
 
 /// log sum exp with +-inf by their limits and NaN passed on; -inf for an empty sum.
-fn log_sum_exp(values: impl Iterator<Item = f64> + Clone) -> f64 {
+pub(super) fn log_sum_exp(values: impl Iterator<Item = f64> + Clone) -> f64 {
     let max = values.clone().fold(f64::NEG_INFINITY, f64::max);
     if values.clone().any(f64::is_nan) {
         return f64::NAN;

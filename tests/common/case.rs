@@ -43,6 +43,9 @@ pub(crate) struct Case {
     pub weights: Option<Vec<f32>>,
     /// `[1]` or `[B]`; only a backward takes it.
     pub upstream: Option<Vec<f32>>,
+    /// What the materialised computation multiplies the second sweep's weights by while they are rounded. Kernels choose
+    /// a scale of their own, and where one weight dominates the error is that of rounding this one number.
+    pub weight_scale: f32,
 }
 
 /// Rounds to a storage type and back.
@@ -204,6 +207,7 @@ impl Case {
     /// a relative 1e-4: the same conditioning, other roundings. Duplicates move alike, so that they stay duplicates.
     pub(crate) fn sibling(&self, seed: u64) -> Self {
         let mut sibling = self.clone();
+        sibling.weight_scale = 1.0 + fastrand::Rng::with_seed(seed).f32();
         let dtype = self.dtype;
         let span = (2.0 * epsilon(dtype)).max(2e-3) as f32;
         let moved = |x: f32, span: f32| {

@@ -1,5 +1,6 @@
 //! The loss with a stored score matrix in the storage type's arithmetic: inputs rounded, scores, softmax
-//! and accumulators in f32, softmax weights rounded to the storage type, gradients to theirs. Its distance
+//! and accumulators in f32, softmax weights rounded to the storage type (the one rounding that tensor cores add, in
+//! either product), gradients to theirs. Its distance
 //! from the oracle is what a backend is allowed (twice) to be wrong by.
 
 use inbatch::{Dtype, LogQOrder, LossConfig, Objective, PositiveCorrection, Reduction, oracle};
@@ -68,8 +69,13 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
     a.iter().zip(b).fold(0.0, |sum, (a, b)| sum + a * b)
 }
 
-/// Rounds the mantissa as the storage type does. Its range is not imitated: kernels scale f16 weights.
-fn round_weight(dtype: Dtype, x: f32) -> f32 {
+/// Rounds the mantissa of a weight as the storage type does, at some scale. The type's range is not imitated: kernels
+/// scale f16 weights.
+fn round_weight(dtype: Dtype, x: f32, scale: f32) -> f32 {
+    if dtype == Dtype::F32 { x } else { round_mantissa(dtype, x * scale) / scale }
+}
+
+fn round_mantissa(dtype: Dtype, x: f32) -> f32 {
     match dtype {
         Dtype::F16 if x != 0.0 && x.is_finite() => {
             let exponent = x.abs().log2().floor().clamp(-126.0, 127.0);
@@ -179,8 +185,9 @@ impl<'a> Dense<'a> {
             let log_q_scale = self.log_q_scale();
             let inside = self.config().get_logq_order() == LogQOrder::InsideTemperature;
             for (j, w) in negatives.iter().zip(&row.weights) {
-                let weight = round_weight(self.case.dtype, *w);
-                let column_weight = round_weight(self.case.dtype, scale * row.negative * w);
+                let weight = round_weight(self.case.dtype, *w, 1.0);
+                let column_weight =
+                    round_weight(self.case.dtype, scale * row.negative * w, self.case.weight_scale);
                 for k in 0..dim {
                     o[k] += weight * self.columns.row(*j)[k];
                     d_columns[j * dim + k] += column_weight * user[k];

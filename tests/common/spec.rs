@@ -220,6 +220,16 @@ impl Spec {
             .reduction(self.reduction)
     }
 
+    /// The same in a 16-bit type and at a dimension that tensor cores take.
+    pub(crate) fn for_tensor_cores(&self) -> Spec {
+        const DIMS: [usize; 9] = [32, 48, 64, 80, 128, 144, 256, 272, 528];
+        let dtype = match self.dtype {
+            Dtype::F32 => [Dtype::F16, Dtype::Bf16][self.dim / DIMS.len() % 2],
+            narrow => narrow,
+        };
+        Spec { dtype, dim: DIMS[self.dim % DIMS.len()], ..self.clone() }
+    }
+
     /// The case itself.
     pub(crate) fn build(&self) -> Case {
         let mut draw = Draw { random: fastrand::Rng::with_seed(self.seed), spec: self };
@@ -248,6 +258,7 @@ impl Spec {
             upstream: self
                 .upstream
                 .then(|| (0..upstream_len).map(|_| draw.random.f32() * 2.0 - 0.5).collect()),
+            weight_scale: 1.0,
         }
     }
 }
