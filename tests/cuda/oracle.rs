@@ -6,10 +6,10 @@ use half::{bf16, f16};
 use inbatch::cuda::InBatchLoss;
 use inbatch::cuda::cudarc::driver::sys::CUdevice_attribute_enum;
 use inbatch::oracle;
-use inbatch::{Element, LossConfig, PositiveCorrection, Reduction};
+use inbatch::{Element, LearnedTemperature, LossConfig, PositiveCorrection, Reduction};
 
 use crate::bank::same_on_both_backends;
-use crate::support::{Case, Gpu, OnDevice, Real, Results, Shape, bits, gpu, step};
+use crate::support::{Case, Gpu, OnDevice, Real, Results, Shape, bits, gpu, step, step_with};
 
 fn widen<T: Element>(values: &[T]) -> Vec<f64> {
     values.iter().map(|value| f64::from(value.to_f32())).collect()
@@ -120,7 +120,7 @@ fn every_kernel_that_ships() {
     let ran: BTreeSet<_> =
         gpu.device.counters().launches.into_iter().filter(|(_, n)| *n > 0).map(|(name, _)| name).collect();
     let ships = entries();
-    assert_eq!(ships.len(), 62);
+    assert_eq!(ships.len(), 90);
     let missing: Vec<_> = ships.iter().filter(|name| !ran.contains(name.as_str())).collect();
     assert!(missing.is_empty(), "never launched: {missing:?}");
 }
@@ -137,6 +137,19 @@ fn every_type_of_gradient<T: Real>(gpu: &Gpu) {
     }
     loss_alone::<T>(gpu, shape, config, 4);
     same_on_both_backends::<T>(gpu);
+    symmetric_and_learnt::<T>(gpu);
+}
+
+/// Items against users, too; and learnt parameters, which tests/cuda/parameters.rs compares.
+fn symmetric_and_learnt<T: Real>(gpu: &Gpu) {
+    let case = Case::<T>::random((20, 20, 0, 40, 0), 5);
+    let config = plain().symmetric(true);
+    let got: Results<f32> = step(gpu, config, &case, true);
+    compare(&got, &expect(&case, &config, true), "symmetric");
+    let mut loss = InBatchLoss::new(&gpu.device, config).unwrap();
+    let _: Results<f32> = step_with(gpu, &mut loss, &case, false);
+    loss.descend_temperature(&LearnedTemperature::new(0.2).unwrap(), 0.0).unwrap();
+    assert!((loss.temperature().unwrap() - 0.2).abs() < 1e-6);
 }
 
 pub(crate) fn loss_alone<T: Real>(gpu: &Gpu, shape: Shape, config: LossConfig, seed: u64) {

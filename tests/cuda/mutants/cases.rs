@@ -349,6 +349,7 @@ fn everything(dtype: Dtype, gradient_dtype: Dtype, seed: u64) -> Spec {
         log_q_inside: false,
         metrics: false,
         wants_log_q_gradient: false,
+        symmetric: None,
     }
 }
 
