@@ -40,6 +40,7 @@ pub struct Batch<'a, B: Backend, T: Element> {
     pub(crate) dim: usize,
     pub(crate) offset: usize,
     pub(crate) log_q: Option<B::View<'a, f32>>,
+    pub(crate) user_log_q: Option<B::View<'a, f32>>,
     pub(crate) item_ids: Option<B::View<'a, i64>>,
     pub(crate) user_ids: Option<B::View<'a, i64>>,
     pub(crate) weights: Option<B::View<'a, f32>>,
@@ -56,6 +57,7 @@ impl<'a, B: Backend, T: Element> Batch<'a, B, T> {
             dim,
             offset: 0,
             log_q: None,
+            user_log_q: None,
             item_ids: None,
             user_ids: None,
             weights: None,
@@ -74,6 +76,12 @@ impl<'a, B: Backend, T: Element> Batch<'a, B, T> {
     /// `[C]` natural logarithms of each item's sampling probability (or expected count).
     pub fn log_q(mut self, log_q: impl Into<B::View<'a, f32>>) -> Self {
         self.log_q = Some(log_q.into());
+        self
+    }
+
+    /// `[B]` the same of each user, as a negative of items: for [`LossConfig::symmetric`](crate::LossConfig::symmetric).
+    pub fn user_log_q(mut self, log_q: impl Into<B::View<'a, f32>>) -> Self {
+        self.user_log_q = Some(log_q.into());
         self
     }
 
@@ -141,17 +149,31 @@ pub struct Gradients<'a, B: Backend, G: Element> {
     pub(crate) users: B::ViewMut<'a, G>,
     pub(crate) items: B::ViewMut<'a, G>,
     pub(crate) extra: Option<B::ViewMut<'a, G>>,
+    pub(crate) log_q: Option<B::ViewMut<'a, f32>>,
+    pub(crate) extra_log_q: Option<B::ViewMut<'a, f32>>,
 }
 
 impl<'a, B: Backend, G: Element> Gradients<'a, B, G> {
     /// `[B, dim]` for users, `[C, dim]` for items.
     pub fn new(users: impl Into<B::ViewMut<'a, G>>, items: impl Into<B::ViewMut<'a, G>>) -> Self {
-        Self { users: users.into(), items: items.into(), extra: None }
+        Self { users: users.into(), items: items.into(), extra: None, log_q: None, extra_log_q: None }
     }
 
     /// `[E, dim]` for the extra negatives; left out, they are treated as constants.
     pub fn extra(mut self, extra: impl Into<B::ViewMut<'a, G>>) -> Self {
         self.extra = Some(extra.into());
+        self
+    }
+
+    /// `[C]` for [`Batch::log_q`]: for q that is itself learnt. The bank's log q are constants.
+    pub fn log_q(mut self, log_q: impl Into<B::ViewMut<'a, f32>>) -> Self {
+        self.log_q = Some(log_q.into());
+        self
+    }
+
+    /// `[E]` for [`Items::log_q`] of the extra negatives.
+    pub fn extra_log_q(mut self, log_q: impl Into<B::ViewMut<'a, f32>>) -> Self {
+        self.extra_log_q = Some(log_q.into());
         self
     }
 }

@@ -1,13 +1,15 @@
 //! The loss object: its workspace and its entry points.
 
-use super::backward::ColumnSweep;
+use super::backward::{ColumnGradients, ColumnSweep};
 use super::columns::Columns;
 use super::forward::RowSweep;
+use super::rows::symmetric_coefficients;
 use super::tiles::{RowPartition, lanes};
 use super::workspace::Workspace;
 use crate::cpu::{Batch, Gradients, View};
+use crate::metrics::positive_probabilities;
 use crate::problem::check_length;
-use crate::{Element, Error, LossConfig, Problem, Reduction, Result};
+use crate::{Element, Error, LossConfig, Metrics, Objective, Problem, Reduction, Result};
 
 /// In-batch sampled softmax on the CPU.
 ///
@@ -29,10 +31,13 @@ use crate::{Element, Error, LossConfig, Problem, Reduction, Result};
 pub struct InBatchLoss {
     config: LossConfig,
     workspace: Workspace,
+    /// The same with users and items exchanged, for a symmetric loss.
+    exchanged: Workspace,
     /// The last call's problem; its rows are what [`Output`] shows.
     problem: Option<Problem>,
     loss: Option<f32>,
     d_inverse_temperature: Option<f32>,
+    d_bias: Option<f32>,
     /// What `backward` may build upon.
     saved: Saved,
 }
@@ -64,9 +69,11 @@ impl InBatchLoss {
         Ok(Self {
             config,
             workspace: Workspace::default(),
+            exchanged: Workspace::default(),
             problem: None,
             loss: None,
             d_inverse_temperature: None,
+            d_bias: None,
             saved: Saved::Nothing,
         })
     }
@@ -86,7 +93,8 @@ impl InBatchLoss {
     /// Bytes of workspace that a step on this problem needs, on the current thread pool. The matrix
     /// product library's packing buffers, under 1 MiB a thread, come on top and are freed within the call.
     pub fn workspace_bytes(&self, problem: &Problem) -> u128 {
-        Workspace::bytes(problem, &self.config, true)
+        let directions = if self.config.is_symmetric() { 2 } else { 1 };
+        Workspace::bytes(problem, &self.config, true) * directions
     }
 
     /// Allocates the workspace for problems up to this one, so that no later call grows it.
@@ -94,13 +102,13 @@ impl InBatchLoss {
     /// # Errors
     /// [`Error::OutOfMemory`].
     pub fn reserve(&mut self, problem: &Problem) -> Result<()> {
-        self.workspace.reserve(problem, &self.config, true)
+        self.grow(problem, true)
     }
 
     /// Loss only: no gradients, no workspace for them, half of a forward's arithmetic.
     ///
     /// # Errors
-    /// What [`Problem::new`] finds wrong, [`Error::WeightSum`], [`Error::OutOfMemory`].
+    /// What [`Problem::new`] finds wrong, [`Error::WeightSum`], [`Error::NotAProbability`], [`Error::OutOfMemory`].
     pub fn evaluate<T: Element>(&mut self, batch: &Batch<'_, T>) -> Result<Output<'_>> {
         self.sweep_rows(batch, false)?;
         Ok(Output { of: self })
@@ -109,14 +117,13 @@ impl InBatchLoss {
     /// Loss and all gradients, with an upstream gradient of 1 (of ones under [`Reduction::None`]).
     ///
     /// # Errors
-    /// As [`InBatchLoss::evaluate`], and [`Error::Length`] or [`Error::UnexpectedExtraGradient`] for the
-    /// gradient buffers. Nothing has been written to them then.
+    /// As [`InBatchLoss::evaluate`], and what [`Problem::check_gradients`] finds wrong with the gradient buffers. Nothing has been written to them then.
     pub fn step<T: Element, G: Element>(
         &mut self,
         batch: &Batch<'_, T>,
         gradients: &mut Gradients<'_, G>,
     ) -> Result<Output<'_>> {
-        Problem::new(batch, &self.config)?.check_gradients(gradients)?;
+        Problem::new(batch, &self.config)?.check_gradients(batch, &self.config, gradients)?;
         self.sweep_rows(batch, true)?;
         self.backward(batch, None, gradients)
     }
@@ -143,7 +150,7 @@ impl InBatchLoss {
         gradients: &mut Gradients<'_, G>,
     ) -> Result<Output<'_>> {
         let given = Problem::new(batch, &self.config)?;
-        given.check_gradients(gradients)?;
+        given.check_gradients(batch, &self.config, gradients)?;
         let (Saved::Forward { reduction, column_tiles }, Some(problem)) = (self.saved, self.problem) else {
             return Err(Error::NoForward("there has been no forward"));
         };
@@ -156,14 +163,18 @@ impl InBatchLoss {
         };
         check_length("upstream", upstream.as_ref(), expected, why)?;
         // Another pool may have more threads than the one that the forward ran on.
-        self.workspace.reserve(&problem, &self.config, true)?;
+        self.grow(&problem, true)?;
         let coefficient = |i: usize| {
             let weight = batch.weights.as_ref().map_or(1.0, |weights| f64::from(weights.0[i]));
             let upstream =
                 upstream.as_ref().map_or(1.0, |u| f64::from(u.0[if expected == 1 { 0 } else { i }]));
             upstream * weight * reduction
         };
-        self.sweep_columns(&problem, column_tiles, batch, coefficient, gradients);
+        if self.config.is_symmetric() {
+            self.sweep_both(&problem, batch, coefficient, gradients);
+        } else {
+            self.sweep_columns(&problem, column_tiles, batch, coefficient, gradients);
+        }
         Ok(Output { of: self })
     }
 
@@ -171,13 +182,19 @@ impl InBatchLoss {
     fn sweep_rows<T: Element>(&mut self, batch: &Batch<'_, T>, gradients: bool) -> Result<()> {
         let problem = Problem::new(batch, &self.config)?;
         let reduction = reduction_scale(&self.config, batch)?;
-        self.workspace.reserve(&problem, &self.config, gradients)?;
+        check_probabilities(&self.config, &problem, batch)?;
+        self.grow(&problem, gradients)?;
         let columns = Columns::new(batch);
-        self.workspace.prepared.prepare(&self.config, batch, &columns);
-        let Workspace { prepared, forward, .. } = &mut self.workspace;
-        let sweep = RowSweep::new(&self.config, &problem, batch, &columns, prepared);
-        sweep.run(forward, gradients);
-        sweep.finish(&self.config, batch.weights.as_ref().map(|w| w.0), forward, gradients);
+        // A symmetric loss has no O: both gradients are sums of sweep 2.
+        let with_output = gradients && !self.config.is_symmetric();
+        sweep_rows(&self.config, &problem, batch, &mut self.workspace, with_output);
+        if self.config.is_symmetric() {
+            sweep_rows(&self.config, &problem, &exchanged(batch), &mut self.exchanged, false);
+            let items = &self.exchanged.forward.row_losses;
+            let rows = self.workspace.forward.row_losses[..problem.rows].iter_mut().zip(items);
+            rows.for_each(|(user, item)| *user = (*user + *item) / 2.0);
+        }
+        let forward = &self.workspace.forward;
         let sum: f64 = forward.row_losses[..problem.rows].iter().map(|loss| f64::from(*loss)).sum();
         self.loss = (self.config.get_reduction() != Reduction::None).then_some((sum * reduction) as f32);
         self.problem = Some(problem);
@@ -186,7 +203,7 @@ impl InBatchLoss {
         } else {
             Saved::Nothing
         };
-        self.d_inverse_temperature = None;
+        (self.d_inverse_temperature, self.d_bias) = (None, None);
         Ok(())
     }
 
@@ -206,11 +223,98 @@ impl InBatchLoss {
         rows.user_gradients(&self.config, forward, coefficient, backward, gradients.users.0);
         let each = backward.rows[..problem.rows].iter().map(|row| row.d_inverse_temperature);
         self.d_inverse_temperature = Some(each.sum::<f64>() as f32);
-        let sweep = ColumnSweep { forward: rows, lanes: lanes(problem.gradient_columns()), rows: backward };
-        sweep.run(&columns.segments[0], gradients.items.0);
-        if let Some(extra) = &mut gradients.extra {
-            sweep.run(&columns.segments[1], extra.0);
+        let each = backward.rows[..problem.rows].iter().map(|row| row.d_bias);
+        let has_bias = matches!(self.config.get_objective(), Objective::Sigmoid { .. });
+        self.d_bias = has_bias.then(|| each.sum::<f64>() as f32);
+        let lanes = lanes(problem.gradient_columns());
+        let sweep = ColumnSweep { forward: &rows, lanes, rows: backward, own: None };
+        let embeddings = Some(&mut *gradients.items.0);
+        let numbers = gradients.log_q.as_mut().map(|log_q| &mut *log_q.0);
+        sweep.run(&columns.segments[0], ColumnGradients { embeddings, numbers });
+        let embeddings = gradients.extra.as_mut().map(|extra| &mut *extra.0);
+        let numbers = gradients.extra_log_q.as_mut().map(|log_q| &mut *log_q.0);
+        sweep.run(&columns.segments[1], ColumnGradients { embeddings, numbers });
+    }
+
+    /// Sweep 2 of a symmetric loss, once for the items and once for the users.
+    fn sweep_both<T: Element, G: Element>(
+        &mut self,
+        problem: &Problem,
+        batch: &Batch<'_, T>,
+        coefficient: impl Fn(usize) -> f64 + Sync,
+        gradients: &mut Gradients<'_, G>,
+    ) {
+        let Self { config, workspace, exchanged: other, .. } = self;
+        let exchanged = exchanged(batch);
+        let (items, users) = (Columns::new(batch), Columns::new(&exchanged));
+        let directions =
+            [(&workspace.forward, &mut workspace.backward), (&other.forward, &mut other.backward)];
+        symmetric_coefficients(config, coefficient, directions, problem.rows);
+        let forth = RowSweep::new(config, problem, batch, &items, &workspace.prepared);
+        let back = RowSweep::new(config, problem, &exchanged, &users, &other.prepared);
+        let lanes = lanes(problem.rows);
+        let terms = &mut std::mem::take(&mut workspace.backward.terms);
+        let of_items = ColumnSweep {
+            forward: &forth,
+            lanes,
+            rows: &workspace.backward,
+            own: Some((&back, &other.backward)),
+        };
+        let numbers = Some(&mut terms[..problem.rows]);
+        let embeddings = Some(&mut *gradients.items.0);
+        of_items.run(&items.segments[0], ColumnGradients { embeddings, numbers });
+        let of_users = ColumnSweep {
+            forward: &back,
+            lanes,
+            rows: &other.backward,
+            own: Some((&forth, &workspace.backward)),
+        };
+        let embeddings = Some(&mut *gradients.users.0);
+        of_users.run(&users.segments[0], ColumnGradients { embeddings, numbers: None });
+        let sum: f64 = terms[..problem.rows].iter().map(|term| f64::from(*term)).sum();
+        self.d_inverse_temperature = Some(sum as f32);
+        self.workspace.backward.terms = std::mem::take(terms);
+    }
+
+    fn grow(&mut self, problem: &Problem, gradients: bool) -> Result<()> {
+        self.workspace.reserve(problem, &self.config, gradients)?;
+        match self.config.is_symmetric() {
+            true => self.exchanged.reserve(problem, &self.config, gradients),
+            false => Ok(()),
         }
+    }
+}
+
+/// Sweep 1 of one direction and its row stage.
+fn sweep_rows<T: Element>(
+    config: &LossConfig,
+    problem: &Problem,
+    batch: &Batch<'_, T>,
+    workspace: &mut Workspace,
+    with_output: bool,
+) {
+    let columns = Columns::new(batch);
+    workspace.prepared.prepare(config, batch, &columns);
+    let Workspace { prepared, forward, .. } = workspace;
+    let sweep = RowSweep::new(config, problem, batch, &columns, prepared);
+    sweep.run(forward, with_output);
+    sweep.finish(config, batch.weights.as_ref().map(|w| w.0), forward, with_output);
+}
+
+/// The batch with users and items exchanged. Ids and weights belong to the pair, and stay.
+fn exchanged<'a, T: Element>(batch: &Batch<'a, T>) -> Batch<'a, T> {
+    Batch {
+        users: batch.items,
+        items: batch.users,
+        dim: batch.dim,
+        offset: 0,
+        log_q: batch.user_log_q,
+        user_log_q: None,
+        item_ids: batch.item_ids,
+        user_ids: batch.user_ids,
+        weights: batch.weights,
+        extra: None,
+        bank: None,
     }
 }
 
@@ -226,6 +330,23 @@ fn reduction_scale<T: Element>(config: &LossConfig, batch: &Batch<'_, T>) -> Res
             Ok(1.0 / sum)
         }
         _ => Ok(1.0),
+    }
+}
+
+/// The corrected log q subtracts `log(q / (1 - q_+))`.
+fn check_probabilities<T: Element>(
+    config: &LossConfig,
+    problem: &Problem,
+    batch: &Batch<'_, T>,
+) -> Result<()> {
+    if config.get_objective() != Objective::CorrectedLogQ || config.get_logq_scale() == 0.0 {
+        return Ok(());
+    }
+    let log_q = batch.log_q.as_ref().map_or(&[][..], |log_q| log_q.0);
+    let positives = log_q.iter().skip(problem.offset).take(problem.rows).enumerate();
+    match positives.into_iter().find(|(_, log_q)| log_q.is_nan() || **log_q >= 0.0) {
+        Some((row, log_q)) => Err(Error::NotAProbability { row, log_q: *log_q }),
+        None => Ok(()),
     }
 }
 
@@ -247,7 +368,7 @@ impl Output<'_> {
         self.rows(&self.of.workspace.forward.row_losses)
     }
 
-    /// `[B]` log-sum-exp over the negatives, -inf for a row without any.
+    /// `[B]` log-sum-exp over the negatives, -inf for a row without any; `sum_j softplus(z_ij)` under the sigmoid link.
     pub fn log_sum_exp(&self) -> &[f32] {
         self.rows(&self.of.workspace.forward.log_sum_exp)
     }
@@ -263,5 +384,35 @@ impl Output<'_> {
     /// [`Error::NoTemperatureGradient`] unless the call was a step or a backward.
     pub fn d_inverse_temperature(&self) -> Result<f32> {
         self.of.d_inverse_temperature.ok_or(Error::NoTemperatureGradient)
+    }
+
+    /// dloss / dbias of [`Objective::Sigmoid`].
+    ///
+    /// # Errors
+    /// [`Error::NoBiasGradient`] unless the call was a step or a backward under that objective.
+    pub fn d_bias(&self) -> Result<f32> {
+        self.of.d_bias.ok_or(Error::NoBiasGradient)
+    }
+
+    /// Ranks, counts and the probability of each row's positive.
+    ///
+    /// # Errors
+    /// [`Error::NoMetrics`] unless the configuration asks for them.
+    pub fn metrics(&self) -> Result<Metrics> {
+        if !self.of.config.counts_metrics() {
+            return Err(Error::NoMetrics);
+        }
+        let rows = self.of.problem.map_or(0, |problem| problem.rows);
+        let forward = &self.of.workspace.forward;
+        Ok(Metrics {
+            ranks: forward.ranks[..rows].to_vec(),
+            negatives: forward.negatives[..rows].to_vec(),
+            excluded: forward.excluded[..rows].to_vec(),
+            positive_probabilities: positive_probabilities(
+                self.of.config.get_objective(),
+                self.z_positive(),
+                self.log_sum_exp(),
+            ),
+        })
     }
 }

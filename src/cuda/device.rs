@@ -9,6 +9,7 @@ use cudarc::driver::sys::{CUdevice_attribute_enum as Attribute, CUresult, CUstre
 use cudarc::driver::{CudaContext, CudaStream, DriverError};
 
 use super::module::Modules;
+use super::plan::Hardware;
 use crate::{Error, Result};
 
 /// A CUDA device and the stream that all work is enqueued on. Cheap to clone.
@@ -25,7 +26,7 @@ struct Shared {
     context: Arc<CudaContext>,
     modules: Mutex<Modules>,
     name: String,
-    multiprocessors: usize,
+    hardware: Hardware,
     allocations: AtomicU64,
     allocated_bytes: AtomicU64,
 }
@@ -88,6 +89,11 @@ impl Device {
         &self.shared.name
     }
 
+    /// What of the device decides which kernels run; see [`super::Plan`].
+    pub fn hardware(&self) -> Hardware {
+        self.shared.hardware
+    }
+
     /// What this crate did on the context so far: launches by kernel, allocations.
     pub fn counters(&self) -> Counters {
         Counters {
@@ -107,10 +113,6 @@ impl Device {
 
     pub(crate) fn context(&self) -> &Arc<CudaContext> {
         &self.shared.context
-    }
-
-    pub(super) fn multiprocessors(&self) -> usize {
-        self.shared.multiprocessors
     }
 
     pub(super) fn modules(&self) -> MutexGuard<'_, Modules> {
@@ -165,14 +167,20 @@ impl Shared {
         if let Some(shared) = known {
             return Ok(shared);
         }
-        let multiprocessors = context
-            .attribute(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)
-            .map_err(|e| driver_error("counting the multiprocessors", e))?;
+        let property = |attribute, what| -> Result<u32> {
+            let value = context.attribute(attribute).map_err(|e| driver_error(what, e))?;
+            Ok(u32::try_from(value).unwrap_or(0))
+        };
+        let capability = "asking for the compute capability";
+        let major = property(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, capability)?;
+        let minor = property(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR, capability)?;
+        let multiprocessors =
+            property(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT, "counting the multiprocessors")?;
         let shared = Arc::new(Self {
             context: context.clone(),
             modules: Mutex::new(Modules::new(context.clone())),
             name: context.name().map_err(|e| driver_error("asking for the device's name", e))?,
-            multiprocessors: usize::try_from(multiprocessors).unwrap_or(1).max(1),
+            hardware: Hardware::new((major, minor), multiprocessors.max(1) as usize),
             allocations: AtomicU64::new(0),
             allocated_bytes: AtomicU64::new(0),
         });

@@ -1,6 +1,6 @@
 //! What must hold at the edges, on every backend: NaN, infinities, rows and segments that take no part.
 
-use inbatch::{LossConfig, Reduction};
+use inbatch::{LossConfig, Objective, Reduction};
 
 use super::case::{Case, Items};
 use super::compare::check;
@@ -29,6 +29,8 @@ pub(crate) fn nan_stays_in_its_row(
     case: &Case,
     victim: usize,
 ) -> Result<(), String> {
+    // In a symmetric loss a user is a negative of the items.
+    let case = &case.one_way();
     let clean = ok(subject.step(case))?;
     let mut dirty = case.clone();
     dirty.users[victim * case.dim + victim % case.dim] = f32::NAN;
@@ -60,7 +62,7 @@ pub(crate) fn rows_without_weight_take_no_part(
     subject: &mut impl Subject,
     case: &Case,
 ) -> Result<(), String> {
-    let mut clean = case.clone();
+    let mut clean = case.one_way();
     let weights = clean.weights.get_or_insert_with(|| vec![1.0; case.rows()]);
     let idle: Vec<usize> = (0..weights.len()).filter(|i| i % 3 == 1).collect();
     idle.iter().for_each(|i| weights[*i] = 0.0);
@@ -74,9 +76,16 @@ pub(crate) fn rows_without_weight_take_no_part(
         let zero = row(d_users(&found), *i, case.dim).iter().all(|x| *x == 0.0);
         require(zero, "a row of weight 0 has a gradient")?;
     }
-    // The log-sum-exp of an idle row is its own affair.
+    // The log-sum-exp and the counts of an idle row are its own affair.
     let strip = |mut results: Results| {
-        idle.iter().for_each(|i| results.log_sum_exp[*i] = 0.0);
+        for i in &idle {
+            results.log_sum_exp[*i] = 0.0;
+            if let Some(metrics) = &mut results.metrics {
+                metrics.ranks[*i] = 0;
+                metrics.negatives[*i] = 0;
+                metrics.positive_probabilities[*i] = 0.0;
+            }
+        }
         results
     };
     require(strip(clean_results).same_bits(&strip(found)), "an idle row's NaN reached something else")
@@ -87,7 +96,7 @@ pub(crate) fn rows_without_upstream_take_no_part(
     subject: &mut impl Subject,
     case: &Case,
 ) -> Result<(), String> {
-    let mut clean = case.clone();
+    let mut clean = case.one_way();
     clean.config = clean.config.reduction(Reduction::None);
     let upstream: Vec<f32> = (0..case.rows()).map(|i| if i % 2 == 1 { 0.0 } else { 0.5 }).collect();
     let expected = ok(subject.forward_backward(&clean, Some(&upstream)))?;
@@ -97,14 +106,15 @@ pub(crate) fn rows_without_upstream_take_no_part(
         dirty.users[i * case.dim] = f32::NAN;
     }
     let found = ok(subject.forward_backward(&dirty, Some(&upstream)))?;
-    let gradients_alone = |results: Results| Results { row_losses: vec![], log_sum_exp: vec![], ..results };
+    let gradients_alone =
+        |results: Results| Results { row_losses: vec![], log_sum_exp: vec![], metrics: None, ..results };
     let same = gradients_alone(expected).same_bits(&gradients_alone(found));
     require(same, "the NaN of a row without upstream gradient reached a gradient")
 }
 
 /// A negative at +inf: loss +inf, NaN gradients in every row that sweeps it.
 pub(crate) fn infinite_negative(subject: &mut impl Subject, case: &Case) -> Result<(), String> {
-    let mut case = case.clone();
+    let mut case = case.one_way();
     let last = case.batch_columns() - 1;
     case.config = LossConfig::new(case.config.temperature()).and_then(|c| c.logq_scale(1.0)).expect("valid");
     (case.extra, case.bank, case.wants_extra_gradient) = (None, None, false);
@@ -126,7 +136,7 @@ pub(crate) fn infinite_negative(subject: &mut impl Subject, case: &Case) -> Resu
 
 /// A negative at -inf is as good as absent.
 pub(crate) fn vanishing_negative(subject: &mut impl Subject, case: &Case) -> Result<(), String> {
-    let mut case = case.clone();
+    let mut case = case.one_way();
     case.config = LossConfig::new(case.config.temperature()).expect("valid");
     (case.extra, case.bank, case.wants_extra_gradient) = (None, None, false);
     let mut log_q = vec![-1.0; case.batch_columns()];
@@ -145,6 +155,10 @@ pub(crate) fn no_negatives(subject: &mut impl Subject, case: &Case) -> Result<()
     (case.extra, case.bank, case.wants_extra_gradient) = (None, None, false);
     case.items.item_ids = Some(vec![i64::MIN; case.batch_columns()]);
     let found = ok(subject.step(&case))?;
+    if matches!(case.config.get_objective(), Objective::Sigmoid { .. }) {
+        // The positive's question stays.
+        return check(&case, None, &found);
+    }
     require(found.row_losses.iter().all(|x| *x == 0.0), "a loss without negatives")?;
     require(found.log_sum_exp.iter().all(|x| *x == f64::NEG_INFINITY), "log_sum_exp is not -inf")?;
     let gradients = found.gradients.as_ref().ok_or("no gradients")?;
@@ -184,7 +198,8 @@ pub(crate) fn extreme_norms_normalised(subject: &mut impl Subject, case: &Case) 
 
 /// What takes no part changes nothing: an empty bank, extra negatives of length 0, lambda 0, weights of 1.
 pub(crate) fn neutral_options(subject: &mut impl Subject, case: &Case) -> Result<(), String> {
-    let mut bare = case.clone();
+    let mut bare = case.one_way();
+    bare.wants_log_q_gradient = false;
     (bare.extra, bare.bank, bare.wants_extra_gradient) = (None, None, false);
     let expected = ok(subject.step(&bare))?;
     let mut changed = bare.clone();

@@ -6,10 +6,10 @@ use half::{bf16, f16};
 use inbatch::cuda::InBatchLoss;
 use inbatch::cuda::cudarc::driver::sys::CUdevice_attribute_enum;
 use inbatch::oracle;
-use inbatch::{Element, LossConfig, PositiveCorrection, Reduction};
+use inbatch::{Element, LearnedTemperature, LossConfig, PositiveCorrection, Reduction};
 
 use crate::bank::same_on_both_backends;
-use crate::support::{Case, Gpu, OnDevice, Real, Results, Shape, bits, gpu, step};
+use crate::support::{Case, Gpu, OnDevice, Real, Results, Shape, bits, gpu, step, step_with};
 
 fn widen<T: Element>(values: &[T]) -> Vec<f64> {
     values.iter().map(|value| f64::from(value.to_f32())).collect()
@@ -78,7 +78,7 @@ fn compare<G: Element>(got: &Results<G>, expected: &oracle::Outputs, context: &s
     assert!(off <= F32_TOLERANCE, "{context}: d(1/tau) off by {off:e}");
 }
 
-fn run<T: Real, G: Real>(gpu: &Gpu, shape: Shape, config: LossConfig, weighted: bool, seed: u64) {
+pub(crate) fn run<T: Real, G: Real>(gpu: &Gpu, shape: Shape, config: LossConfig, weighted: bool, seed: u64) {
     let case = Case::<T>::random(shape, seed);
     let got = step::<T, G>(gpu, config, &case, weighted);
     let context = format!("{shape:?} {} -> {} {config:?}", T::DTYPE, G::DTYPE);
@@ -115,10 +115,12 @@ fn every_kernel_that_ships() {
     every_type_of_gradient::<f32>(&gpu);
     every_type_of_gradient::<f16>(&gpu);
     every_type_of_gradient::<bf16>(&gpu);
+    crate::frequency::every_kernel(&gpu);
+    crate::sampling::every_kernel(&gpu);
     let ran: BTreeSet<_> =
         gpu.device.counters().launches.into_iter().filter(|(_, n)| *n > 0).map(|(name, _)| name).collect();
     let ships = entries();
-    assert_eq!(ships.len(), 53);
+    assert_eq!(ships.len(), 90);
     let missing: Vec<_> = ships.iter().filter(|name| !ran.contains(name.as_str())).collect();
     assert!(missing.is_empty(), "never launched: {missing:?}");
 }
@@ -133,14 +135,31 @@ fn every_type_of_gradient<T: Real>(gpu: &Gpu) {
     for (dim, seed) in [(13, 9), (72, 10), (130, 11)] {
         run::<T, f32>(gpu, (9, 11, 2, dim, 1), plain(), false, seed);
     }
-    let case = Case::<T>::random(shape, 4);
+    loss_alone::<T>(gpu, shape, config, 4);
+    same_on_both_backends::<T>(gpu);
+    symmetric_and_learnt::<T>(gpu);
+}
+
+/// Items against users, too; and learnt parameters, which tests/cuda/parameters.rs compares.
+fn symmetric_and_learnt<T: Real>(gpu: &Gpu) {
+    let case = Case::<T>::random((20, 20, 0, 40, 0), 5);
+    let config = plain().symmetric(true);
+    let got: Results<f32> = step(gpu, config, &case, true);
+    compare(&got, &expect(&case, &config, true), "symmetric");
+    let mut loss = InBatchLoss::new(&gpu.device, config).unwrap();
+    let _: Results<f32> = step_with(gpu, &mut loss, &case, false);
+    loss.descend_temperature(&LearnedTemperature::new(0.2).unwrap(), 0.0).unwrap();
+    assert!((loss.temperature().unwrap() - 0.2).abs() < 1e-6);
+}
+
+pub(crate) fn loss_alone<T: Real>(gpu: &Gpu, shape: Shape, config: LossConfig, seed: u64) {
+    let case = Case::<T>::random(shape, seed);
     let inputs = OnDevice::new(&gpu.device, &case);
     let mut loss = InBatchLoss::new(&gpu.device, config).unwrap();
-    let got = loss.evaluate(&inputs.batch(true, false)).unwrap().row_losses().unwrap();
+    let got = loss.evaluate(&inputs.batch(!case.extra.is_empty(), false)).unwrap().row_losses().unwrap();
     let got: Vec<f64> = got.into_iter().map(f64::from).collect();
     let off = error(&got, &expect(&case, &config, false).row_losses);
     assert!(off <= F32_TOLERANCE, "the loss alone in {}: off by {off:e}", T::DTYPE);
-    same_on_both_backends::<T>(gpu);
 }
 
 /// The symbols of the embedded PTX.

@@ -105,6 +105,7 @@ impl<'g> Cuda<'g> {
         let users = stream.clone_htod(&narrow::<T>(&case.users)).unwrap();
         let items = DeviceItems::<T>::new(gpu, &case.items);
         let extra = case.extra.as_ref().map(|extra| DeviceItems::<T>::new(gpu, extra));
+        let user_log_q = case.user_log_q.as_ref().map(|log_q| stream.clone_htod(log_q).unwrap());
         let user_ids = case.user_ids.as_ref().map(|ids| stream.clone_htod(ids).unwrap());
         let weights = case.weights.as_ref().map(|weights| stream.clone_htod(weights).unwrap());
         let pushes: Vec<DeviceItems<T>> =
@@ -122,6 +123,8 @@ impl<'g> Cuda<'g> {
         let mut d_items = Padded::<G>::poisoned(gpu, case.items.embeddings.len());
         let extra_len = case.extra.as_ref().map_or(0, |extra| extra.embeddings.len());
         let mut d_extra = Padded::<G>::poisoned(gpu, extra_len);
+        let mut d_log_q = Padded::<f32>::poisoned(gpu, case.batch_columns());
+        let mut d_extra_log_q = Padded::<f32>::poisoned(gpu, case.extra_columns());
         // Borrows the bank afresh each time: a push may stand between two of them.
         macro_rules! batch {
             () => {{
@@ -132,6 +135,9 @@ impl<'g> Cuda<'g> {
                 }
                 if let Some((ids, len)) = &items.item_ids {
                     batch = batch.item_ids(ids.slice(..*len));
+                }
+                if let Some(user_log_q) = &user_log_q {
+                    batch = batch.user_log_q(user_log_q);
                 }
                 if let Some(user_ids) = &user_ids {
                     batch = batch.user_ids(user_ids);
@@ -153,6 +159,12 @@ impl<'g> Cuda<'g> {
         if case.wants_extra_gradient {
             gradients = gradients.extra(d_extra.view_mut());
         }
+        if case.wants_log_q() {
+            gradients = gradients.log_q(d_log_q.view_mut());
+        }
+        if case.wants_extra_log_q() {
+            gradients = gradients.extra_log_q(d_extra_log_q.view_mut());
+        }
         let wants_gradients = !matches!(call, Call::Evaluate);
         let output = match call {
             Call::Evaluate => loss.evaluate(&batch!())?,
@@ -169,15 +181,22 @@ impl<'g> Cuda<'g> {
             loss: output.loss().ok().map(f64::from),
             row_losses: wide(output.row_losses()?),
             log_sum_exp: wide(output.log_sum_exp()?),
+            metrics: output.metrics().ok(),
             gradients: None,
         };
         if wants_gradients {
             let inverse_temperature = f64::from(output.d_inverse_temperature()?);
+            let bias = output.d_bias().ok().map(f64::from);
             results.gradients = Some(GradientResults {
                 inverse_temperature,
                 users: widen(&d_users.read(gpu)),
                 items: widen(&d_items.read(gpu)),
                 extra: case.wants_extra_gradient.then(|| widen(&d_extra.read(gpu))),
+                log_q: [
+                    case.wants_log_q().then(|| widen(&d_log_q.read(gpu))),
+                    case.wants_extra_log_q().then(|| widen(&d_extra_log_q.read(gpu))),
+                ],
+                bias,
             });
         }
         Ok(results)
