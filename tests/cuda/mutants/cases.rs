@@ -10,10 +10,10 @@ use inbatch::cuda::{InBatchLoss, MemoryBank};
 use inbatch::{LossConfig, Objective, Reduction};
 
 use crate::common::spec::{BankSpec, Spec};
-use crate::common::{edges, properties};
+use crate::common::{edges, limits, properties};
 use crate::subject::Cuda;
 use crate::support::{Case, Gpu, Grads, OnDevice, Real, Results, Shape, step};
-use crate::{bank, kernels, oracle};
+use crate::{bank, kernels, oracle, parameters};
 
 /// A case. Which kernels it launches is measured.
 pub(super) struct FastCase {
@@ -112,6 +112,14 @@ pub(super) static CASES: &[FastCase] = &[
     property!("every option, bf16 to f32", everything(Bf16, F32, 26), properties::backward_matches_oracle),
     property!("every option, bf16 to f16", everything(Bf16, F16, 27), properties::backward_matches_oracle),
     property!("every option, bf16 to bf16", everything(Bf16, Bf16, 28), properties::backward_matches_oracle),
+    property!("both directions", symmetric(), properties::backward_matches_oracle),
+    property!("the sigmoid link", sigmoid(), properties::backward_matches_oracle),
+    property!("corrected log q", corrected(), properties::backward_matches_oracle),
+    property!("debiased", debiased(), properties::backward_matches_oracle),
+    property!("log q inside, counted", inside(), properties::backward_matches_oracle),
+    property!("ties", inside(), limits::ties_are_the_positives),
+    case!("descent", FEW, parameters::descent),
+    case!("parameters of one's own", FEW, parameters::own_parameters),
     property!("an upstream a row", a_row_each(), properties::backward_matches_oracle),
     property!("a weighted mean", weighted_mean(), properties::step_matches_oracle),
     property!("rows without weight", weighted_mean(), edges::rows_without_weight_take_no_part),
@@ -317,6 +325,29 @@ fn a_row_each() -> Spec {
 
 fn weighted_mean() -> Spec {
     Spec { reduction: Reduction::WeightedMean, bank: None, upstream: false, ..everything(F32, F32, 9) }
+}
+
+fn symmetric() -> Spec {
+    Spec { symmetric: Some(true), offset: 0, surplus: 0, ..bare() }
+}
+
+/// With everything that log q and counts ask for.
+fn inside() -> Spec {
+    let wants = Spec { metrics: true, wants_log_q_gradient: true, ..everything(F32, F32, 30) };
+    Spec { log_q_inside: true, logq_scale: 0.25, ..wants }
+}
+
+fn sigmoid() -> Spec {
+    Spec { objective: Objective::Sigmoid { bias: -2.0 }, ..inside() }
+}
+
+fn corrected() -> Spec {
+    Spec { objective: Objective::CorrectedLogQ, log_q_inside: false, logq_scale: 1.0, ..inside() }
+}
+
+fn debiased() -> Spec {
+    let objective = Objective::Debiased { positive_prior: 0.05 };
+    Spec { objective, log_q: false, log_q_inside: false, ..inside() }
 }
 
 /// Nothing but users and items.
