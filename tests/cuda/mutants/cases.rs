@@ -9,11 +9,12 @@ use inbatch::bank::BankConfig;
 use inbatch::cuda::{InBatchLoss, MemoryBank};
 use inbatch::{LossConfig, Objective, Reduction};
 
+use crate::common::case::Case as CommonCase;
 use crate::common::spec::{BankSpec, Spec};
 use crate::common::{edges, limits, properties};
 use crate::subject::Cuda;
 use crate::support::{Case, Gpu, Grads, OnDevice, Real, Results, Shape, step};
-use crate::{bank, kernels, oracle, parameters};
+use crate::{bank, frequency, kernels, oracle, parameters, sampling};
 
 /// A case. Which kernels it launches is measured.
 pub(super) struct FastCase {
@@ -29,6 +30,10 @@ const FEW: &[(&str, &str)] = &[("multiprocessors", "1"), ("cc", "7.5")];
 
 /// Each streamed tile is a split of its own.
 const MANY: &[(&str, &str)] = &[("multiprocessors", "64"), ("cc", "7.5")];
+
+/// The same with tensor cores.
+const FEW_MODERN: &[(&str, &str)] = &[("multiprocessors", "1"), ("cc", "8.0")];
+const MANY_MODERN: &[(&str, &str)] = &[("multiprocessors", "64"), ("cc", "8.0")];
 
 /// A case whose checks are assertions.
 macro_rules! case {
@@ -48,7 +53,14 @@ macro_rules! case {
 /// A case that is a property of tests/common.
 macro_rules! property {
     ($name:expr, $spec:expr, $property:expr) => {
-        FastCase { name: $name, settings: FEW, run: |gpu| $property(&mut Cuda::new(gpu), &$spec.build()) }
+        property!($name, FEW, $spec, $property)
+    };
+    ($name:expr, $settings:expr, $spec:expr, $property:expr) => {
+        FastCase {
+            name: $name,
+            settings: $settings,
+            run: |gpu| $property(&mut Cuda::new(gpu), &$spec.build()),
+        }
     };
 }
 
@@ -113,11 +125,7 @@ pub(super) static CASES: &[FastCase] = &[
     property!("every option, bf16 to f16", everything(Bf16, F16, 27), properties::backward_matches_oracle),
     property!("every option, bf16 to bf16", everything(Bf16, Bf16, 28), properties::backward_matches_oracle),
     property!("both directions", symmetric(), properties::backward_matches_oracle),
-    property!("the sigmoid link", sigmoid(), properties::backward_matches_oracle),
-    property!("corrected log q", corrected(), properties::backward_matches_oracle),
-    property!("debiased", debiased(), properties::backward_matches_oracle),
-    property!("log q inside, counted", inside(), properties::backward_matches_oracle),
-    property!("ties", inside(), limits::ties_are_the_positives),
+    property!("ties", metrics(), limits::ties_are_the_positives),
     case!("descent", FEW, parameters::descent),
     case!("parameters of one's own", FEW, parameters::own_parameters),
     property!("an upstream a row", a_row_each(), properties::backward_matches_oracle),
@@ -129,6 +137,42 @@ pub(super) static CASES: &[FastCase] = &[
     property!("zero rows", bare(), edges::zero_rows_normalised),
     property!("extreme norms", bare(), edges::extreme_norms_normalised),
     property!("neutral options", everything(F32, F32, 4), edges::neutral_options),
+    case!("frequencies", FEW, frequency::every_kernel),
+    case!("unknown ids", FEW, frequency::unknown_ids),
+    case!("samplers", FEW, sampling::every_kernel),
+    case!("samples of everything", FEW, sampling::everything),
+    case!("ids outside the range", FEW, sampling::ids_outside),
+    property!("margin", objective(Objective::AdditiveMargin { margin: 1.5 }), whole),
+    property!("decoupled", objective(Objective::Decoupled), whole),
+    property!("corrected log q", objective(Objective::CorrectedLogQ), whole),
+    property!("debiased", objective(Objective::Debiased { positive_prior: 0.1 }), whole),
+    property!("sigmoid", objective(Objective::Sigmoid { bias: -2.0 }), whole),
+    property!("metrics", metrics(), whole),
+    property!("metrics, many parts", MANY, metrics(), whole),
+    property!("tensor cores, f16, D = 48", FEW_MODERN, tensor_cores(F16, 48, true), whole),
+    property!("tensor cores, f16, D = 64", MANY_MODERN, tensor_cores(F16, 64, true), whole),
+    property!("tensor cores, f16, D = 64, bare", FEW_MODERN, tensor_cores(F16, 64, false), whole),
+    property!("tensor cores, f16, D = 112", FEW_MODERN, tensor_cores(F16, 112, true), whole),
+    property!("tensor cores, f16, D = 128", MANY_MODERN, tensor_cores(F16, 128, true), whole),
+    property!("tensor cores, f16, D = 128, bare", FEW_MODERN, tensor_cores(F16, 128, false), whole),
+    property!("tensor cores, f16, D = 208", FEW_MODERN, tensor_cores(F16, 208, true), whole),
+    property!("tensor cores, f16, D = 256", MANY_MODERN, tensor_cores(F16, 256, true), whole),
+    property!("tensor cores, f16, D = 256, bare", FEW_MODERN, tensor_cores(F16, 256, false), whole),
+    property!("tensor cores, f16, D = 400", FEW_MODERN, tensor_cores(F16, 400, true), whole),
+    property!("tensor cores, f16, D = 528", FEW_MODERN, tensor_cores(F16, 528, true), whole),
+    property!("tensor cores, f16, D = 528, bare", MANY_MODERN, tensor_cores(F16, 528, false), whole),
+    property!("tensor cores, bf16, D = 48", FEW_MODERN, tensor_cores(Bf16, 48, true), whole),
+    property!("tensor cores, bf16, D = 64", MANY_MODERN, tensor_cores(Bf16, 64, true), whole),
+    property!("tensor cores, bf16, D = 64, bare", FEW_MODERN, tensor_cores(Bf16, 64, false), whole),
+    property!("tensor cores, bf16, D = 112", FEW_MODERN, tensor_cores(Bf16, 112, true), whole),
+    property!("tensor cores, bf16, D = 128", MANY_MODERN, tensor_cores(Bf16, 128, true), whole),
+    property!("tensor cores, bf16, D = 128, bare", FEW_MODERN, tensor_cores(Bf16, 128, false), whole),
+    property!("tensor cores, bf16, D = 208", FEW_MODERN, tensor_cores(Bf16, 208, true), whole),
+    property!("tensor cores, bf16, D = 256", MANY_MODERN, tensor_cores(Bf16, 256, true), whole),
+    property!("tensor cores, bf16, D = 256, bare", FEW_MODERN, tensor_cores(Bf16, 256, false), whole),
+    property!("tensor cores, bf16, D = 400", FEW_MODERN, tensor_cores(Bf16, 400, true), whole),
+    property!("tensor cores, bf16, D = 528", FEW_MODERN, tensor_cores(Bf16, 528, true), whole),
+    property!("tensor cores, bf16, D = 528, bare", MANY_MODERN, tensor_cores(Bf16, 528, false), whole),
 ];
 
 fn plain() -> LossConfig {
@@ -331,23 +375,32 @@ fn symmetric() -> Spec {
     Spec { symmetric: Some(true), offset: 0, surplus: 0, ..bare() }
 }
 
-/// With everything that log q and counts ask for.
-fn inside() -> Spec {
-    let wants = Spec { metrics: true, wants_log_q_gradient: true, ..everything(F32, F32, 30) };
-    Spec { log_q_inside: true, logq_scale: 0.25, ..wants }
+/// Loss alone, then gradients.
+fn whole(subject: &mut Cuda<'_>, case: &CommonCase) -> Result<(), String> {
+    properties::evaluate_matches_oracle(subject, case)?;
+    properties::backward_matches_oracle(subject, case)
 }
 
-fn sigmoid() -> Spec {
-    Spec { objective: Objective::Sigmoid { bias: -2.0 }, ..inside() }
+/// Another member of the family, with gradients of log q.
+fn objective(objective: Objective) -> Spec {
+    let log_q = !matches!(objective, Objective::Debiased { .. });
+    Spec { rows: 70, log_q, objective, wants_log_q_gradient: log_q, ..everything(F32, F32, 31) }
 }
 
-fn corrected() -> Spec {
-    Spec { objective: Objective::CorrectedLogQ, log_q_inside: false, logq_scale: 1.0, ..inside() }
+fn metrics() -> Spec {
+    Spec {
+        rows: 70,
+        metrics: true,
+        wants_log_q_gradient: true,
+        log_q_inside: true,
+        ..everything(F32, F32, 32)
+    }
 }
 
-fn debiased() -> Spec {
-    let objective = Objective::Debiased { positive_prior: 0.05 };
-    Spec { objective, log_q: false, log_q_inside: false, ..inside() }
+/// Several tiles of rows and of columns, the last ones ragged.
+fn tensor_cores(dtype: Dtype, dim: usize, full: bool) -> Spec {
+    let spec = if full { everything(dtype, F32, dim as u64) } else { Spec { dtype, ..bare() } };
+    Spec { rows: 150, dim, ..spec }
 }
 
 /// Nothing but users and items.
