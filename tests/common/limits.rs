@@ -133,10 +133,10 @@ pub(crate) fn limits(subject: &mut impl Subject, case: &Case) -> Result<(), Stri
     let softmax = ok(subject.evaluate(&case))?;
     let decoupled = ok(subject.evaluate(&with(&case, Objective::Decoupled)))?;
     let debiased = ok(subject.evaluate(&with(&case, Objective::Debiased { positive_prior: 0.0 })))?;
-    let negatives = softmax.metrics.as_ref().map(|metrics| metrics.negatives.clone()).unwrap_or_default();
-    for i in 0..case.rows() {
+    let negatives = &softmax.metrics.as_ref().ok_or("no metrics")?.negatives;
+    for (i, &n) in negatives.iter().enumerate() {
         let (x, loss) = (decoupled.row_losses[i], softmax.row_losses[i]);
-        if negatives[i] == 0 {
+        if n == 0 {
             require(x == 0.0 && loss == 0.0 && debiased.row_losses[i] == 0.0, "a loss without negatives")?;
             continue;
         }
@@ -147,7 +147,7 @@ pub(crate) fn limits(subject: &mut impl Subject, case: &Case) -> Result<(), Stri
             (loss - expected).abs() <= slack,
             &format!("row {i}: softmax {loss}, softplus(decoupled) {expected}"),
         )?;
-        let bound = f64::from(negatives[i]).ln() - 1.0 / f64::from(case.config.temperature());
+        let bound = f64::from(n).ln() - 1.0 / f64::from(case.config.temperature());
         let (lse, found) = (softmax.log_sum_exp[i], debiased.row_losses[i]);
         if lse > bound + 1e-4 * (1.0 + lse.abs()) {
             let slack = 1e-6 * expected + 4e-7 * x.abs() * (1.0 - (-expected).exp()) + 1e-37;
