@@ -78,10 +78,8 @@ struct Scalars {
     float weight_sum;
     float row_scale;              // what the reduction multiplies each row by
     float d_inverse_temperature;
-    float coefficient_scale;      // a power of two: brings the largest |g_i a_i / l_i| near the top of f16
-    float coefficient_unscale;    // its inverse
 };
-static_assert(sizeof(Scalars) == 28, "mirror of src/cuda/arguments.rs");
+static_assert(sizeof(Scalars) == 20, "mirror of src/cuda/arguments.rs");
 
 struct StreamArguments {
     Columns columns;
@@ -199,13 +197,12 @@ struct RowGradientsArguments {
 static_assert(sizeof(RowGradientsArguments) == 160, "mirror of src/cuda/arguments.rs");
 
 struct ReduceTermsArguments {
-    const float* terms;        // [B]
-    const float* coefficient;  // [B]
+    const float* terms;  // [B]
     Scalars* scalars;
     int rows;
-    int top; // of the scaled coefficients: the largest has this exponent
+    int padding;
 };
-static_assert(sizeof(ReduceTermsArguments) == 32, "mirror of src/cuda/arguments.rs");
+static_assert(sizeof(ReduceTermsArguments) == 24, "mirror of src/cuda/arguments.rs");
 
 struct ColumnGradientsArguments {
     Columns columns;

@@ -38,8 +38,8 @@ struct MmaShared {
     Labels<S::OWNERS> owners;
     Labels<S::SPAN> labels[S::STAGES + 1];
 };
-static_assert(sizeof(MmaShared<Shape64>) == 45712, "mirror of src/cuda/plan.rs");
-static_assert(sizeof(MmaShared<Shape128>) == 67696, "mirror of src/cuda/plan.rs");
+static_assert(sizeof(MmaShared<Shape64>) == 45728, "mirror of src/cuda/plan.rs");
+static_assert(sizeof(MmaShared<Shape128>) == 67712, "mirror of src/cuda/plan.rs");
 static_assert(sizeof(MmaShared<Shape256>) == 72016, "mirror of src/cuda/plan.rs");
 
 // cells = owners x streamed embeddings, over all dimensions in their order.
@@ -197,13 +197,15 @@ stream_tile(const MmaArguments& a, MmaShared<S>& shared, i64 owner_tile, i64 fir
             const i64 diagonal = BACKWARD ? first_owner - begin - a.offset : begin - first_owner - a.offset;
             masked_logits<BACKWARD>(cells, shared.owners, other, place, diagonal, a, inverse_temperature);
             if constexpr (BACKWARD) {
-                backward_weights(cells, other, place);
-            } else {
-                PerOwner<S::ROWS, FragmentPlace> rescale;
-                const bool changed = online_softmax(cells, running, rescale, other, place, Shift<T>::EXPONENT);
-                if (MODE == MMA_FORWARD && changed) {
-                    scale_output<S>(output, rescale);
-                }
+                weigh_rows(cells, other, place);
+            }
+            PerOwner<S::ROWS, FragmentPlace> rescale;
+            const bool changed = online_softmax(cells, running, rescale, other, place, Shift<T>::EXPONENT);
+            if (MODE != MMA_LOSS && changed) {
+                scale_output<S>(output, rescale);
+            }
+            if (BACKWARD && any_negative(other)) {
+                apply_signs(cells, other, place);
             }
             if constexpr (MODE != MMA_LOSS) {
                 if (dim == S::DIM) {
@@ -219,13 +221,13 @@ stream_tile(const MmaArguments& a, MmaShared<S>& shared, i64 owner_tile, i64 fir
     }
     wait_for_copies<0>();
 
-    const float unscale = BACKWARD ? a.scalars->coefficient_unscale : Shift<T>::INVERSE;
 #pragma unroll
     for (int r = 0; r < S::ROWS; r++) {
 #pragma unroll
         for (int half = 0; half < 2; half++) {
             const int owner = place.owner_of(r, 2 * half);
-            const float sum = sum_of_four_lanes(running.sum.of(r, 2 * half)) * unscale;
+            const float sum = sum_of_four_lanes(running.sum.of(r, 2 * half)) * Shift<T>::INVERSE;
+            const float unscale = Shift<T>::INVERSE * (BACKWARD ? expf(running.maximum.of(r, 2 * half)) : 1.0f);
             if (first_owner + owner >= a.cut.owners) {
                 continue;
             }

@@ -88,7 +88,7 @@ arguments! {
         rows: i32, dim: i32, offset: i32, upstream_per_row: i32,
     }
 
-    ReduceTerms: 32 { terms: u64, coefficient: u64, scalars: u64, rows: i32, top: i32 }
+    ReduceTerms: 24 { terms: u64, scalars: u64, rows: i32, padding: i32 }
 
     ColumnGradients: 136 {
         columns: Columns,
@@ -112,7 +112,7 @@ pub(super) mod scalars {
     pub(crate) const LOSS: usize = 1;
     pub(crate) const WEIGHT_SUM: usize = 2;
     pub(crate) const D_INVERSE_TEMPERATURE: usize = 4;
-    pub(crate) const WORDS: usize = 7;
+    pub(crate) const WORDS: usize = 5;
 }
 
 /// The struct `BankState`: u64 words at these places.

@@ -243,7 +243,7 @@ impl InBatchLoss {
 
         let d_users_span = Span::<G>::new(d_users.pointer, d_users_len);
         rows::gradients(device, &inputs, workspace, forward, upstream_span, reduction, d_users_span)?;
-        rows::reduce_terms(device, &inputs, workspace)?;
+        rows::reduce_terms(device, problem.rows, workspace)?;
         let sweep = plan.backward_of(owned);
         stream::backward(device, &inputs, workspace, &sweep)?;
         let d_items_span = Span::<G>::new(d_items.pointer, d_items_len);

@@ -145,7 +145,8 @@ impl Modules {
     /// A kernel of a loaded file, counted as one launch with `shared` bytes of dynamic shared memory for each block.
     pub(super) fn kernel(&mut self, file: File, name: &'static str, shared: u32) -> Result<CUfunction> {
         if !self.kernels.contains_key(name) {
-            let kernel = Kernel { function: self.find(file, name)?, launches: 0, shared: SHARED_WITHOUT_ASKING };
+            let kernel =
+                Kernel { function: self.find(file, name)?, launches: 0, shared: SHARED_WITHOUT_ASKING };
             self.kernels.insert(name, kernel);
         }
         let missing = || Error::Ptx { module: file.ptx().name, reason: format!("no kernel {name}") };

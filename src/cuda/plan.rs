@@ -320,8 +320,8 @@ impl Shape {
     fn of(dim: usize) -> Self {
         let narrow = |tile, streamed, shared| Self { tile, streamed, threads: 128, shared, resident: 2 };
         match dim {
-            0..=64 => narrow(128, 64, 45_712),
-            65..=128 => narrow(128, 32, 67_696),
+            0..=64 => narrow(128, 64, 45_728),
+            65..=128 => narrow(128, 32, 67_712),
             129..=NARROW => narrow(64, 32, 72_016),
             257..=512 => Self::wide(4, 2),
             _ => Self::wide(8, 1),

@@ -14,11 +14,6 @@ const PREPARE: [&str; 3] = per_dtype!("prepare_rows");
 const GRADIENTS: [[&str; 3]; 3] =
     [per_dtype!("row_gradients_f32"), per_dtype!("row_gradients_f16"), per_dtype!("row_gradients_bf16")];
 
-/// The exponent of the second sweep's largest coefficient, so that its weights stay below f16's 2^16. When normalising
-/// m_i may lie below the largest logit by the log of a norm, at most 2 sqrt(1024).
-const TOP: i32 = 14;
-const TOP_NORMALIZING: i32 = 8;
-
 /// Norm and z+ of every row. The columns must be prepared.
 pub(super) fn prepare<T: Element>(
     device: &Device,
@@ -154,15 +149,13 @@ pub(super) fn gradients<T: Element, G: Element>(
     unsafe { launch(device, File::Rows, name, Grid::warps(rows), &arguments) }
 }
 
-/// d(1/tau) from the rows' terms, and the scale of the second sweep's weights.
-pub(super) fn reduce_terms<T>(device: &Device, inputs: &Inputs<T>, workspace: &Workspace) -> Result<()> {
-    let rows = inputs.problem.rows;
+/// d(1/tau) from the rows' terms.
+pub(super) fn reduce_terms(device: &Device, rows: usize, workspace: &Workspace) -> Result<()> {
     let arguments = arguments::ReduceTerms {
         terms: Span::from(&workspace.temperature_term).holds(rows, "temperature terms")?,
-        coefficient: Span::from(&workspace.coefficient).holds(rows, "coefficients")?,
         scalars: workspace.scalars(),
         rows: int(rows),
-        top: if inputs.normalizes { TOP_NORMALIZING } else { TOP },
+        padding: 0,
     };
     // SAFETY: every length that the kernel reads or writes is checked above.
     unsafe { launch(device, File::Rows, "reduce_terms", Grid::one_block(), &arguments) }
