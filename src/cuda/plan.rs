@@ -217,13 +217,15 @@ impl Plan {
     /// kernels/stream_mma.cuh and kernels/stream_mma_wide.cuh.
     fn mma(&self, mode: Mode, owned: usize, streamed: usize) -> Sweep {
         let Problem { dim, dtype, .. } = self.problem;
-        let at = bucket(&MMA_DIMS, dim);
-        let shape = Shape::of(dim);
+        // The loss alone has no output to find room for: one kernel does for all dimensions up to 128.
+        let reach = if mode == Mode::Loss { dim.max(MMA_DIMS[1]) } else { dim };
+        let at = bucket(&MMA_DIMS, reach);
+        let shape = Shape::of(reach);
         let fitting = self.hardware.shared_bytes() / (shape.shared as usize + SHARED_RESERVED);
         let blocks = fitting.clamp(1, shape.resident) * self.hardware.multiprocessors;
         let cut = Cut::ranges(owned, shape.tile, streamed.div_ceil(shape.streamed), blocks);
         let names = match mode {
-            Mode::Loss => &MMA_LOSS[at],
+            Mode::Loss => &MMA_LOSS[at - 1],
             Mode::Forward => &MMA_FORWARD[at],
             Mode::Backward => &MMA_BACKWARD[at],
         };
@@ -337,8 +339,9 @@ impl Shape {
 /// Shared memory that the device keeps for itself in each block.
 const SHARED_RESERVED: usize = 1 << 10;
 
-const MMA_LOSS: [[&str; 3]; 4] =
-    per_dtype!("stream_mma_loss_64", "stream_mma_loss_128", "stream_mma_loss_256", "stream_mma_loss_1024");
+/// From the second reach on.
+const MMA_LOSS: [[&str; 3]; 3] =
+    per_dtype!("stream_mma_loss_128", "stream_mma_loss_256", "stream_mma_loss_1024");
 const MMA_FORWARD: [[&str; 3]; 4] = per_dtype!(
     "stream_mma_forward_64",
     "stream_mma_forward_128",
