@@ -171,7 +171,7 @@ impl<'a> Dense<'a> {
             let scale = g * mass * inverse_temperature;
             let mut o = vec![0.0f32; dim];
             for (j, e) in negatives.iter().zip(&exps) {
-                let weight = round_weight(self.case.dtype, e / sum, 1.0);
+                let weight = round_weight(self.case.dtype, e / sum, self.case.weight_scale);
                 let column_weight = round_weight(self.case.dtype, scale * (e / sum), self.case.weight_scale);
                 for k in 0..dim {
                     o[k] += weight * self.columns.row(*j)[k];
