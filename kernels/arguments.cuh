@@ -4,6 +4,9 @@
 
 #include "ranges.cuh"
 
+// What makes weights of logits: inbatch::config::Link.
+enum LinkKind { SOFTMAX_LINK = 0, SIGMOID_LINK = 1 };
+
 // The columns' storage: batch, extra and bank, in that order. Row-major [n, dim], the batch's element type.
 struct Columns {
     const void* batch;
@@ -33,6 +36,19 @@ struct Columns {
 };
 static_assert(sizeof(Columns) == 40, "mirror of src/cuda/arguments.rs");
 
+// Parameters and results that are one number each, in device memory.
+struct Scalars {
+    float inverse_temperature;
+    float loss;
+    float weight_sum;
+    float row_scale;              // what the reduction multiplies each row by
+    float d_inverse_temperature;
+    float bias;                   // of the sigmoid link, 0 otherwise
+    float d_bias;
+    float d_log_inverse_temperature;
+};
+static_assert(sizeof(Scalars) == 32, "mirror of src/cuda/arguments.rs");
+
 // The bank's counters, in device memory.
 struct BankState {
     u64 head;   // the slot that the next push writes first
@@ -50,36 +66,29 @@ struct PrepareColumnsArguments {
     float* bias;               // [N]
     i64* ids;                  // [N], null: not wanted
     float2* norms;             // [N], null: not normalising
+    const Scalars* scalars;
     u64 warm_up;
     u64 max_age;
     float logq_scale;
-    int padding;
+    int inside;                // log q is divided by the temperature too
 };
-static_assert(sizeof(PrepareColumnsArguments) == 152, "mirror of src/cuda/arguments.rs");
+static_assert(sizeof(PrepareColumnsArguments) == 160, "mirror of src/cuda/arguments.rs");
 
 struct PrepareRowsArguments {
     const void* users;               // [B, dim]
     const void* items;               // [C, dim]
     const float* bias;               // [N]
     const float2* column_norms;      // [N] or null
-    const float* inverse_temperature;
+    const Scalars* scalars;
     float2* norms;                   // [B] or null
     float* positive;                 // [B] z+
+    float* reference;                // [B] z+ with the sweep's roundings; null: nothing is ranked
     int rows;
     int dim;
     int offset;
     int corrected;                   // whether the positive's bias counts
 };
-static_assert(sizeof(PrepareRowsArguments) == 72, "mirror of src/cuda/arguments.rs");
-
-struct Scalars {
-    float inverse_temperature;
-    float loss;
-    float weight_sum;
-    float row_scale;              // what the reduction multiplies each row by
-    float d_inverse_temperature;
-};
-static_assert(sizeof(Scalars) == 20, "mirror of src/cuda/arguments.rs");
+static_assert(sizeof(PrepareRowsArguments) == 80, "mirror of src/cuda/arguments.rs");
 
 struct StreamArguments {
     Columns columns;
@@ -90,19 +99,24 @@ struct StreamArguments {
     const i64* item_ids;             // [N], null: no exclusion by item
     const i64* user_ids;             // [B], null: no exclusion by user
     const float* inverse_temperature;
-    const float* reference;          // [B] m_i of the forward, backward
+    const float* reference;          // [B] m_i of the forward, backward; what ranks compare with, forward
     const float* coefficient;        // [B] g_i a_i / l_i, backward
-    float* maximum;                  // [splits, B], forward
-    float* sum;                      // [splits, B], forward
+    const float* row_bias;           // [B] the columns' own loss: bias of each row; null: there is none
+    const float* column_reference;   // [owned] its m_j
+    const float* column_coefficient; // [owned] its g_j a_j / l_j
+    float* maximum;                  // [splits, B], forward; sum softplus(z) under the sigmoid link
+    float* sum;                      // [splits, B], forward; backward: [splits, owned] sums of weights, or null
+    float* moment;                   // [splits, B] sums of weight times bias, forward, or null
+    unsigned* counts;                // [splits, B, 3], forward, or null: negatives, excluded, above the positive
     float* output;                   // [splits, B, dim] forward, [splits, owned, dim] backward
     int rows;
     int offset;
     int owned;                       // owners: B forward, gradient columns backward
     int tiles_per_split;
     int aligned;                     // every embedding row starts at a multiple of 16 bytes
-    int padding;
+    int link;                        // a LinkKind
 };
-static_assert(sizeof(StreamArguments) == 160, "mirror of src/cuda/arguments.rs");
+static_assert(sizeof(StreamArguments) == 200, "mirror of src/cuda/arguments.rs");
 
 struct ScaleArguments {
     Columns columns;
@@ -134,17 +148,24 @@ struct MmaArguments {
 static_assert(sizeof(MmaArguments) == 168, "mirror of src/cuda/arguments.rs");
 
 struct MergeArguments {
-    const float* maximum;  // of the partials
+    const float* maximum;   // of the partials
     const float* sum;
-    float* output;         // the merged rows replace each row's first partial. Null: loss only
-    float* lse;            // [B]
-    float* row_maximum;    // [B] m_i over all partials
-    float* row_sum;        // [B] l_i over all partials
+    const float* moment;    // or null
+    const unsigned* counts; // three for each partial, or null
+    float* output;          // the merged rows replace each row's first partial. Null: loss only
+    float* lse;             // [B]
+    float* row_maximum;     // [B] m_i over all partials
+    float* row_sum;         // [B] l_i over all partials
+    float* row_mass;        // [B] sum_j sigmoid(z_ij), under the sigmoid link
+    float* row_moment;      // [B] mean bias of the negatives (under the sigmoid link: the sum), or null
+    unsigned* row_counts;   // [3, B] or null
     Cut cut;
     int rows;
     int dim;
+    int link;               // a LinkKind
+    int padding;
 };
-static_assert(sizeof(MergeArguments) == 80, "mirror of src/cuda/arguments.rs");
+static_assert(sizeof(MergeArguments) == 128, "mirror of src/cuda/arguments.rs");
 
 struct ObjectiveArguments {
     const float* lse;       // [B]
@@ -152,13 +173,21 @@ struct ObjectiveArguments {
     const float* sum;       // [B] l_i
     const float* positive;  // [B] z+
     const float* weights;   // [B] or null
+    const unsigned* negatives; // [B] n_i, or null where the objective does not count
+    const float* log_q;     // [C] of the batch, or null
+    const Scalars* scalars;
     float* loss;            // [B] weighted
     float* a;               // [B]
     float* b;               // [B]
+    float* direct;          // [B] the objective's own derivative with respect to 1/tau, or null
     int rows;
+    int offset;
+    int objective;          // an ObjectiveKind
+    float parameter;        // the margin, or the prior
+    float logq_scale;
     int padding;
 };
-static_assert(sizeof(ObjectiveArguments) == 72, "mirror of src/cuda/arguments.rs");
+static_assert(sizeof(ObjectiveArguments) == 120, "mirror of src/cuda/arguments.rs");
 
 // The order of inbatch::Reduction.
 enum ReductionKind { MEAN = 0, WEIGHTED_MEAN = 1, SUM = 2, NONE = 3 };
@@ -184,25 +213,37 @@ struct RowGradientsArguments {
     const float* b;
     const float* sum;             // [B] l_i
     const float* output;          // O, in each row's first partial
+    const float* direct;          // [B] d(1/tau) beside the logits, or null
+    const float* moment;          // [B] the negatives' part of d(1/tau) through log q, or null
+    const float* mass;            // [B] sum_j W_ij under the sigmoid link; null: 1
+    const float* bias;            // [N] column biases
+    const float* log_q;           // [C] of the batch, or null
     float* coefficient;           // [B] g_i a_i / l_i
     float* positive_coefficient;  // [B] g_i b_i
-    float* temperature_term;      // [B] tau <u_i, du_i>
+    float* temperature_term;      // [B] tau <u_i, du_i>, and what does not go through scores
+    float* bias_term;             // [B] each row's dloss / dbias, or null
+    float* log_q_term;            // [B] g_i dloss / dlog_q_+, or null
     void* d_users;                // [B, dim] gradient type
     Cut cut;                      // of the forward
     int rows;
     int dim;
     int offset;
     int upstream_per_row;
+    int corrected;                // whether log q enters z+
+    int corrected_log_q;          // whether log(1 - q_+) enters the loss
+    int inside;                   // log q is divided by the temperature too
+    float logq_scale;
 };
-static_assert(sizeof(RowGradientsArguments) == 160, "mirror of src/cuda/arguments.rs");
+static_assert(sizeof(RowGradientsArguments) == 232, "mirror of src/cuda/arguments.rs");
 
 struct ReduceTermsArguments {
-    const float* terms;  // [B]
+    const float* terms;       // [B]
+    const float* bias_terms;  // [B] or null
     Scalars* scalars;
     int rows;
     int padding;
 };
-static_assert(sizeof(ReduceTermsArguments) == 24, "mirror of src/cuda/arguments.rs");
+static_assert(sizeof(ReduceTermsArguments) == 32, "mirror of src/cuda/arguments.rs");
 
 struct ColumnGradientsArguments {
     Columns columns;
@@ -211,14 +252,20 @@ struct ColumnGradientsArguments {
     const float2* column_norms;         // or null
     const float* partials;              // sums of the second sweep
     const float* positive_coefficient;  // [B]
+    const float* masses;                // sums of weights of the partials, or null
+    const float* log_q_term;            // [B] or null
     const Scalars* scalars;
     void* d_items;                      // [C, dim]
     void* d_extra;                      // [E, dim] or null
-    Cut cut;                            // of the backward; its owners: C, or C + E with d_extra
+    float* d_log_q;                     // [C] or null
+    float* d_extra_log_q;               // [E] or null
+    Cut cut;                            // of the backward; its owners: C, or C + E with one of the extra gradients
     int rows;
     int offset;
+    float logq_scale;
+    int inside;
 };
-static_assert(sizeof(ColumnGradientsArguments) == 136, "mirror of src/cuda/arguments.rs");
+static_assert(sizeof(ColumnGradientsArguments) == 176, "mirror of src/cuda/arguments.rs");
 
 struct BankPushArguments {
     const void* embeddings;   // [count, dim]

@@ -16,7 +16,7 @@ __device__ __forceinline__ bool slot_is_readable(const PrepareColumnsArguments& 
     return state.step - a.entered[slot] <= a.max_age;
 }
 
-// Bias -lambda log_q_j, or -inf for a bank slot that is not to be read; nothing else of such a slot is touched.
+// Bias b - lambda log_q_j, or -inf for a bank slot that is not to be read; nothing else of such a slot is touched.
 template <typename T>
 __device__ __forceinline__ void prepare_columns(const PrepareColumnsArguments& a) {
     const int lane = threadIdx.x % WARP;
@@ -44,8 +44,11 @@ __device__ __forceinline__ void prepare_columns(const PrepareColumnsArguments& a
     if (lane != 0) {
         return;
     }
-    const float correction = present && log_q != nullptr ? -a.logq_scale * log_q[index] : 0.0f;
-    a.bias[column] = present ? correction : -infinity();
+    float correction = present && log_q != nullptr ? -a.logq_scale * log_q[index] : 0.0f;
+    if (a.inside) {
+        correction *= a.scalars->inverse_temperature;
+    }
+    a.bias[column] = present ? correction + a.scalars->bias : -infinity();
     if (a.ids != nullptr) {
         a.ids[column] = present ? ids[index] : 0;
     }
@@ -73,6 +76,7 @@ __device__ __forceinline__ void column_gradients(const ColumnGradientsArguments&
     const T* item = a.columns.column<T>(column);
     const float2 norm = norm_of(a.column_norms, column);
     const Parts parts = a.cut.parts(column);
+    __builtin_assume(parts.count > 0); // or the loops below would be compiled once more for none
     auto difference = [&](int d) { // tau dv_j
         float sum = 0.0f;
 #pragma unroll 1
@@ -82,6 +86,22 @@ __device__ __forceinline__ void column_gradients(const ColumnGradientsArguments&
         return has_positive ? fmaf(-positive, unit(user[d], user_norm), sum) : sum;
     };
 
+    const bool extra = column >= a.columns.batch_count;
+    const i64 index = extra ? column - a.columns.batch_count : column;
+    float* d_log_q = extra ? a.d_extra_log_q : a.d_log_q;
+    if (d_log_q != nullptr && lane == 0) {
+        float mass = 0.0f;
+#pragma unroll 1
+        for (int s = 0; s < parts.count; s++) {
+            mass += a.masses[parts.row(s)];
+        }
+        const float scale = a.inside ? a.logq_scale * a.scalars->inverse_temperature : a.logq_scale;
+        d_log_q[index] = fmaf(-scale, mass, owned ? a.log_q_term[row] : 0.0f);
+    }
+    if (extra && a.d_extra == nullptr) {
+        return;
+    }
+
     float along = 0.0f; // tau <v_j, dv_j>
     if (a.column_norms != nullptr) {
 #pragma unroll 1
@@ -90,9 +110,7 @@ __device__ __forceinline__ void column_gradients(const ColumnGradientsArguments&
         }
         along = warp_sum(along);
     }
-    const bool extra = column >= a.columns.batch_count;
-    G* out = extra ? static_cast<G*>(a.d_extra) + (column - a.columns.batch_count) * dim
-                   : static_cast<G*>(a.d_items) + column * dim;
+    G* out = static_cast<G*>(extra ? a.d_extra : a.d_items) + index * dim;
     const float inverse_temperature = a.scalars->inverse_temperature;
 #pragma unroll 1
     for (int d = lane; d < dim; d += WARP) {

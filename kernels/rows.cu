@@ -1,6 +1,7 @@
 // The row stage: everything that is one number, or one embedding, per user.
 // target: compute_75
 #include "arguments.cuh"
+#include "cell.cuh"
 #include "objective.cuh"
 
 constexpr int WARPS = 8; // rows of a block, one warp each
@@ -31,8 +32,20 @@ __device__ __forceinline__ void prepare_rows(const PrepareRowsArguments& a) {
         score = fmaf(unit(user[d], norm), unit(item[d], item_norm), score);
     }
     score = warp_sum(score);
-    if (lane == 0) {
-        a.positive[row] = fmaf(score, *a.inverse_temperature, a.corrected ? a.bias[column] : 0.0f);
+    if (lane != 0) {
+        return;
+    }
+    const float inverse_temperature = a.scalars->inverse_temperature;
+    const float bias = a.corrected ? a.bias[column] : a.scalars->bias;
+    a.positive[row] = fmaf(score, inverse_temperature, bias);
+    if (a.reference != nullptr) {
+        // The stream's own sum, in the order of the dimensions: an item that equals the positive then ties with it.
+        float chain = 0.0f;
+#pragma unroll 1
+        for (int d = 0; d < a.dim; d++) {
+            chain = fmaf(unit(user[d], norm), unit(item[d], item_norm), chain);
+        }
+        a.reference[row] = fmaf(chain, inverse_temperature, bias);
     }
 }
 
@@ -43,19 +56,46 @@ extern "C" __global__ void __launch_bounds__(BLOCK) merge_partials(const MergeAr
     if (row >= a.rows) {
         return;
     }
+    const bool sigmoid = a.link == SIGMOID_LINK;
     const Parts parts = a.cut.parts(row);
-    float maximum = -infinity();
+    __builtin_assume(parts.count > 0); // or the loops below would be compiled once more for none
+    float maximum = sigmoid ? 0.0f : -infinity();
 #pragma unroll 1
     for (int s = 0; s < parts.count; s++) {
-        maximum = fmaxf(maximum, a.maximum[parts.row(s)]);
+        const float of_part = a.maximum[parts.row(s)];
+        maximum = sigmoid ? maximum + of_part : fmaxf(maximum, of_part);
     }
     const float reference = maximum == -infinity() ? 0.0f : maximum;
+    // What brings a partial's sums to the common maximum.
+    auto factor = [&](i64 at) { return sigmoid ? 1.0f : expf(a.maximum[at] - reference); };
     float sum = 0.0f;
+    float moment = 0.0f;
 #pragma unroll 1
     for (int s = 0; s < parts.count; s++) {
-        sum = fmaf(a.sum[parts.row(s)], expf(a.maximum[parts.row(s)] - reference), sum);
+        const i64 at = parts.row(s);
+        sum = fmaf(a.sum[at], factor(at), sum);
+        if (a.moment != nullptr) {
+            moment = fmaf(a.moment[at], factor(at), moment);
+        }
     }
-    if (lane == 0) {
+    if (lane == 0 && a.moment != nullptr) {
+        a.row_moment[row] = sigmoid ? moment : sum == 0.0f ? 0.0f : moment / sum;
+    }
+    if (lane < COUNTS && a.counts != nullptr) {
+        unsigned count = 0;
+#pragma unroll 1
+        for (int s = 0; s < parts.count; s++) {
+            count += a.counts[parts.row(s) * COUNTS + lane];
+        }
+        a.row_counts[static_cast<i64>(lane) * a.rows + row] = count;
+    }
+    if (lane == 0 && sigmoid) {
+        a.lse[row] = maximum;
+        a.row_mass[row] = sum;
+        // The second sweep divides by it.
+        a.row_maximum[row] = 0.0f;
+        a.row_sum[row] = 1.0f;
+    } else if (lane == 0) {
         // A logit of +inf makes the sum NaN (inf - inf), but the log-sum-exp is +inf.
         const float lse = sum == 0.0f ? -infinity() : reference + logf(sum);
         a.lse[row] = maximum == infinity() ? maximum : lse;
@@ -66,13 +106,14 @@ extern "C" __global__ void __launch_bounds__(BLOCK) merge_partials(const MergeAr
     if (a.output == nullptr) {
         return;
     }
-    const float inverse = sum == 0.0f ? 0.0f : 1.0f / sum;
+    const float inverse = sigmoid ? 1.0f : sum == 0.0f ? 0.0f : 1.0f / sum;
 #pragma unroll 1
     for (int d = lane; d < a.dim; d += WARP) {
         float merged = 0.0f;
 #pragma unroll 1
         for (int s = 0; s < parts.count; s++) {
-            merged = fmaf(a.output[parts.row(s) * a.dim + d], expf(a.maximum[parts.row(s)] - reference), merged);
+            const i64 at = parts.row(s);
+            merged = fmaf(a.output[at * a.dim + d], factor(at), merged);
         }
         a.output[parts.first * a.dim + d] = merged * inverse;
     }
@@ -86,13 +127,23 @@ extern "C" __global__ void __launch_bounds__(BLOCK) objective_rows(const Objecti
     }
     // Without negatives there is nothing to lose. LSE - z+ through m and l, whose difference loses nothing to the
     // rounding of a large LSE.
-    const bool alone = a.lse[row] == -infinity();
-    const float x = (a.maximum[row] - a.positive[row]) + logf(a.sum[row]);
-    const RowTerm term = alone ? RowTerm{0.0f, 0.0f, 0.0f} : sampled_softmax_at(x);
+    const bool alone = a.objective != SIGMOID && a.lse[row] == -infinity();
+    RowInputs inputs = {};
+    inputs.x = a.objective == SIGMOID ? a.lse[row] : (a.maximum[row] - a.positive[row]) + logf(a.sum[row]);
+    inputs.z_positive = a.positive[row];
+    inputs.negatives = a.negatives == nullptr ? 0.0f : static_cast<float>(a.negatives[row]);
+    inputs.inverse_temperature = a.scalars->inverse_temperature;
+    if (a.log_q != nullptr) {
+        inputs.log_rest = a.logq_scale * log1pf(-expf(a.log_q[row + a.offset]));
+    }
+    const RowTerm term = alone ? RowTerm{0.0f, 0.0f, 0.0f, 0.0f} : objective(a.objective, a.parameter, inputs);
     const float weight = a.weights == nullptr ? 1.0f : a.weights[row];
     a.loss[row] = weight == 0.0f ? 0.0f : weight * term.loss;
     a.a[row] = term.negative;
     a.b[row] = term.positive;
+    if (a.direct != nullptr) {
+        a.direct[row] = term.inverse_temperature;
+    }
 }
 
 // The sum of an array by one block in a fixed order, in f64: it is far from any bottleneck. Every thread gets it.
@@ -141,11 +192,18 @@ extern "C" __global__ void __launch_bounds__(BLOCK) reduce_losses(const ReduceLo
     a.scalars->row_scale = static_cast<float>(scale);
 }
 
-// d(1/tau) = sum_i tau <u_i, du_i>.
+// d(1/tau) = sum_i tau <u_i, du_i>, also as the derivative with respect to log(1/tau); d(bias) of the sigmoid link.
 extern "C" __global__ void __launch_bounds__(BLOCK) reduce_terms(const ReduceTermsArguments a) {
     const double sum = block_sum(a.terms, a.rows);
     if (threadIdx.x == 0) {
         a.scalars->d_inverse_temperature = static_cast<float>(sum);
+        a.scalars->d_log_inverse_temperature = static_cast<float>(sum * a.scalars->inverse_temperature);
+    }
+    if (a.bias_terms != nullptr) {
+        const double bias = block_sum(a.bias_terms, a.rows);
+        if (threadIdx.x == 0) {
+            a.scalars->d_bias = static_cast<float>(bias);
+        }
     }
 }
 
@@ -185,12 +243,36 @@ __device__ __forceinline__ void row_gradients(const RowGradientsArguments& a) {
         }
         term = warp_sum(term);
     }
+    const float inverse_temperature = a.scalars->inverse_temperature;
     if (lane == 0) {
+        const float mass = a.mass == nullptr ? 1.0f : a.mass[row];
+        float beside = 0.0f; // of d(1/tau), what does not go through scores
+        if (a.direct != nullptr && counts) {
+            beside = g * a.direct[row];
+        }
+        if (a.moment != nullptr && !zero) {
+            // Log q inside the temperature: z = (s + c) / tau with c / tau the bias, less the sigmoid link's own.
+            const float bias = a.scalars->bias;
+            const float of_negatives = negative == 0.0f ? 0.0f : negative * fmaf(-bias, mass, a.moment[row]);
+            const float of_positive = a.corrected ? positive * (a.bias[column] - bias) : 0.0f;
+            beside += (of_negatives - of_positive) / inverse_temperature;
+        }
         a.coefficient[row] = negative == 0.0f ? 0.0f : negative / a.sum[row];
         a.positive_coefficient[row] = positive;
-        a.temperature_term[row] = term;
+        a.temperature_term[row] = term + beside;
+        if (a.bias_term != nullptr) {
+            a.bias_term[row] = zero ? 0.0f : fmaf(negative, mass, -positive);
+        }
+        if (a.log_q_term != nullptr) {
+            const float scale = a.inside ? a.logq_scale * inverse_temperature : a.logq_scale;
+            float of_log_q = a.corrected ? scale * positive : 0.0f;
+            if (a.corrected_log_q && negative != 0.0f) {
+                // Of w log(1 - q): -w q / (1 - q).
+                of_log_q = negative * scale / (1.0f - expf(-a.log_q[column]));
+            }
+            a.log_q_term[row] = of_log_q;
+        }
     }
-    const float inverse_temperature = a.scalars->inverse_temperature;
 #pragma unroll 1
     for (int d = lane; d < a.dim; d += WARP) {
         float gradient = 0.0f;

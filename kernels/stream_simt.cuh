@@ -11,16 +11,10 @@
 // own partial; nothing is shared between blocks, so there are no atomics and the result does not depend on order.
 #pragma once
 
+#include "cell.cuh"
 #include "tile.cuh"
 
 enum StreamMode { LOSS, FORWARD, BACKWARD };
-
-constexpr float LOG2_E = 1.4426950408889634f;
-
-// exp(x) for x <= 0. Logits stay in natural units up to here: z is rounded once, and only differences are scaled.
-__device__ __forceinline__ float exp_difference(float x) {
-    return exp2f(x * LOG2_E);
-}
 
 // Shared memory of a block. The chunks of the score product and the piece of the output product are never
 // alive at the same time.
@@ -36,6 +30,9 @@ struct StreamShared {
     float weights[TILE * PITCH]; // [streamed][owned]
     Side<T> owned;
     Side<T> streamed;
+    // Of each owned row, where they are wanted; only the first thread of a row's half warp touches them.
+    float moment[TILE];
+    unsigned counts[COUNTS][TILE];
 };
 static_assert(sizeof(StreamShared<float>) <= 48 * 1024, "static shared memory limit");
 
@@ -79,16 +76,18 @@ tile_scores(float (&scores)[4][4], StreamShared<T>& shared, int tx, int ty, int 
     }
 }
 
-// Turns scores into logits z, -inf where the cell takes no part: absent columns, the row's own positive,
-// excluded pairs. A row's own positive lies at row - column == diagonal;
-// TILE when the tile has none.
+// Which cells take no part, bit 4 i + x for cell (i, x): absent columns, the row's own positive, excluded pairs.
+struct Skipped {
+    unsigned all;
+    unsigned excluded; // by their ids, and for no other reason
+};
+
+// A row's own positive lies at row - column == diagonal; TILE when the tile has none.
 template <typename T, bool BACKWARD_MODE>
-__device__ __forceinline__ void tile_logits(
-    float (&scores)[4][4], const StreamShared<T>& shared, int tx, int ty, int diagonal, const StreamArguments& a,
-    float inverse_temperature) {
+__device__ __forceinline__ Skipped
+tile_skipped(const StreamShared<T>& shared, int tx, int ty, int diagonal, const StreamArguments& a) {
     const Side<T>& rows = BACKWARD_MODE ? shared.streamed : shared.owned;
     const Side<T>& columns = BACKWARD_MODE ? shared.owned : shared.streamed;
-    // Cell (i, x) is bit 4 i + x.
     unsigned skipped = 0;
     auto mark = [&](auto excluded) {
 #pragma unroll
@@ -102,6 +101,7 @@ __device__ __forceinline__ void tile_logits(
         }
     };
     mark([&](int row, int column) { return row - column == diagonal || columns.bias[column] == -infinity(); });
+    const unsigned without_ids = skipped;
     if (a.item_ids != nullptr) {
         mark([&](int row, int column) { return rows.item[row] == columns.item[column]; });
     }
@@ -110,6 +110,15 @@ __device__ __forceinline__ void tile_logits(
             return columns.has_user[column] && rows.user[row] == columns.user[column];
         });
     }
+    return Skipped{skipped, skipped & ~without_ids};
+}
+
+// Turns scores into logits z, -inf where the cell takes no part.
+template <typename T, bool BACKWARD_MODE>
+__device__ __forceinline__ void tile_logits(
+    float (&scores)[4][4], const StreamShared<T>& shared, int tx, int ty, unsigned skipped,
+    float inverse_temperature) {
+    const Side<T>& columns = BACKWARD_MODE ? shared.owned : shared.streamed;
 #pragma unroll
     for (int i = 0; i < 4; i++) {
 #pragma unroll
@@ -121,10 +130,81 @@ __device__ __forceinline__ void tile_logits(
     }
 }
 
-// The online softmax of one tile: logits become exp(z - m), earlier sums and outputs are rescaled.
+// The sum over the 16 threads of a row, half a warp.
+template <typename V>
+__device__ __forceinline__ V row_sum(V value) {
+#pragma unroll
+    for (int step = 8; step > 0; step /= 2) {
+        value += __shfl_xor_sync(FULL_WARP, value, step);
+    }
+    return value;
+}
+
+// Forward: adds a tile to the rows' counts.
+template <typename T>
+__device__ __forceinline__ void
+tile_counts(const float (&scores)[4][4], StreamShared<T>& shared, int tx, int ty, unsigned excluded) {
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+        unsigned tallies = 0;
+#pragma unroll
+        for (int x = 0; x < 4; x++) {
+            tallies += tally(scores[i][x], excluded >> (4 * i + x) & 1u, shared.owned.reference[ty * 4 + i]);
+        }
+        tallies = row_sum(tallies);
+        if (tx == 0) {
+#pragma unroll
+            for (int c = 0; c < COUNTS; c++) {
+                shared.counts[c][ty * 4 + i] += tallied(tallies, c);
+            }
+        }
+    }
+}
+
+// Forward: adds the tile's weights times the columns' biases. An absent column has weight 0, and its bias is no number
+// to multiply by.
+template <typename T>
+__device__ __forceinline__ void
+tile_moment(const float (&scores)[4][4], StreamShared<T>& shared, int tx, int ty) {
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+        float added = 0.0f;
+#pragma unroll
+        for (int x = 0; x < 4; x++) {
+            const float bias = shared.streamed.bias[tx * 4 + x];
+            added = fmaf(scores[i][x], bias == -infinity() ? 0.0f : bias, added);
+        }
+        added = row_sum(added);
+        if (tx == 0) {
+            shared.moment[ty * 4 + i] += added;
+        }
+    }
+}
+
+// The sigmoid link of one tile: logits become sigmoid(z); there is no maximum to keep.
+__device__ __forceinline__ void
+sigmoid_link(float (&scores)[4][4], float (&losses)[4], float (&sum)[4]) {
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+        float loss = 0.0f;
+        float weights = 0.0f;
+#pragma unroll
+        for (int x = 0; x < 4; x++) {
+            const SigmoidCell cell = sigmoid_cell(scores[i][x]);
+            scores[i][x] = cell.weight;
+            weights += cell.weight;
+            loss += cell.loss;
+        }
+        losses[i] += row_sum(loss);
+        sum[i] += row_sum(weights);
+    }
+}
+
+// The online softmax of one tile: logits become exp(z - m), earlier sums and outputs are rescaled. `moment` is null, or
+// the first row's for the first thread of each half warp.
 template <int PIECES>
 __device__ __forceinline__ void online_softmax(
-    float (&scores)[4][4], float (&maximum)[4], float (&sum)[4], float (&output)[PIECES][4][4]) {
+    float (&scores)[4][4], float (&maximum)[4], float (&sum)[4], float (&output)[PIECES][4][4], float* moment) {
 #pragma unroll
     for (int i = 0; i < 4; i++) {
         float largest = fmaxf(fmaxf(scores[i][0], scores[i][1]), fmaxf(scores[i][2], scores[i][3]));
@@ -142,12 +222,12 @@ __device__ __forceinline__ void online_softmax(
             scores[i][x] = exp_difference(scores[i][x] - reference);
             added += scores[i][x];
         }
-#pragma unroll
-        for (int step = 8; step > 0; step /= 2) {
-            added += __shfl_xor_sync(FULL_WARP, added, step);
-        }
+        added = row_sum(added);
         sum[i] = fmaf(sum[i], rescale, added);
         maximum[i] = updated;
+        if (moment != nullptr) {
+            moment[i] *= rescale;
+        }
 #pragma unroll
         for (int p = 0; p < PIECES; p++) {
 #pragma unroll
@@ -159,18 +239,40 @@ __device__ __forceinline__ void online_softmax(
 }
 
 // Backward: logits become g_i a_i / l_i exp(z - m_i), the forward's weights once more. (Out of a rounded LSE they
-// would carry its error, eps |LSE|, on every weight of the row.) A row without weight, or without negatives, gives exactly 0.
+// would carry its error, eps |LSE|, on every weight of the row.)
 template <typename T>
 __device__ __forceinline__ void
-backward_weights(float (&scores)[4][4], const StreamShared<T>& shared, int tx) {
+backward_weights(float (&scores)[4][4], const StreamShared<T>& shared, int tx, int link) {
 #pragma unroll
     for (int x = 0; x < 4; x++) {
         const float reference = shared.streamed.reference[tx * 4 + x];
         const float coefficient = shared.streamed.coefficient[tx * 4 + x];
 #pragma unroll
         for (int i = 0; i < 4; i++) {
-            const bool absent = coefficient == 0.0f || scores[i][x] == -infinity();
-            scores[i][x] = absent ? 0.0f : coefficient * exp_difference(scores[i][x] - reference);
+            scores[i][x] = backward_weight(link, scores[i][x], reference, coefficient);
+        }
+    }
+}
+
+// Backward of a loss of rows and columns: scores become the sum of both weights, each from its own logit.
+template <typename T>
+__device__ __forceinline__ void symmetric_weights(
+    float (&scores)[4][4], const StreamShared<T>& shared, int tx, int ty, unsigned skipped,
+    float inverse_temperature) {
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+        const int column = ty * 4 + i;
+#pragma unroll
+        for (int x = 0; x < 4; x++) {
+            const int row = tx * 4 + x;
+            const float of_row = fmaf(scores[i][x], inverse_temperature, shared.owned.bias[column]);
+            const float of_column = fmaf(scores[i][x], inverse_temperature, shared.streamed.bias[row]);
+            const float weight =
+                backward_weight(
+                    SOFTMAX_LINK, of_row, shared.streamed.reference[row], shared.streamed.coefficient[row])
+                + backward_weight(
+                    SOFTMAX_LINK, of_column, shared.owned.reference[column], shared.owned.coefficient[column]);
+            scores[i][x] = skipped >> (4 * i + x) & 1u ? 0.0f : weight;
         }
     }
 }
@@ -215,6 +317,7 @@ __device__ __forceinline__ void stream(const StreamArguments& a) {
     constexpr bool BACKWARD_MODE = MODE == BACKWARD;
     constexpr int PIECES = OUT / PIECE;
     __shared__ StreamShared<T> shared;
+    __builtin_assume(threadIdx.x < THREADS); // loading loops then have a known number of rounds
 
     const int tx = threadIdx.x % 16;
     const int ty = threadIdx.x / 16;
@@ -237,10 +340,23 @@ __device__ __forceinline__ void stream(const StreamArguments& a) {
         }
     }
 
+    float* moment = nullptr;
+    if (!BACKWARD_MODE && tx == 0) {
+        moment = a.moment == nullptr ? nullptr : shared.moment + ty * 4;
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+            shared.moment[ty * 4 + i] = 0.0f;
+#pragma unroll
+            for (int c = 0; c < COUNTS; c++) {
+                shared.counts[c][ty * 4 + i] = 0;
+            }
+        }
+    }
+
     float maximum[4], sum[4], output[PIECES][4][4]; // the compiler drops what a mode does not use
 #pragma unroll
     for (int i = 0; i < 4; i++) {
-        maximum[i] = -infinity();
+        maximum[i] = a.link == SIGMOID_LINK ? 0.0f : -infinity();
         sum[i] = 0.0f;
 #pragma unroll
         for (int p = 0; p < PIECES; p++) {
@@ -252,7 +368,9 @@ __device__ __forceinline__ void stream(const StreamArguments& a) {
     }
 
     for (i64 first = first_streamed; first < end_streamed; first += TILE) {
-        __syncthreads(); // everyone is done with the last tile
+        if constexpr (MODE == LOSS) {
+            __syncthreads(); // everyone is done with the last tile; with an output, tile_output has seen to that
+        }
         bool present = false;
         if (slot < TILE) {
             present = BACKWARD_MODE ? fill_row<T, true>(shared.streamed, slot, first + slot, a)
@@ -267,11 +385,33 @@ __device__ __forceinline__ void stream(const StreamArguments& a) {
         const i64 first_column = BACKWARD_MODE ? first_owner : first;
         const i64 distance = first_column - first_row - a.offset;
         const int diagonal = distance > -TILE && distance < TILE ? static_cast<int>(distance) : TILE;
-        tile_logits<T, BACKWARD_MODE>(scores, shared, tx, ty, diagonal, a, inverse_temperature);
+        const Skipped skipped = tile_skipped<T, BACKWARD_MODE>(shared, tx, ty, diagonal, a);
         if constexpr (BACKWARD_MODE) {
-            backward_weights(scores, shared, tx);
+            if (a.row_bias != nullptr) {
+                symmetric_weights(scores, shared, tx, ty, skipped.all, inverse_temperature);
+            } else {
+                tile_logits<T, true>(scores, shared, tx, ty, skipped.all, inverse_temperature);
+                backward_weights(scores, shared, tx, a.link);
+            }
+            if (a.sum != nullptr) {
+#pragma unroll
+                for (int i = 0; i < 4; i++) {
+                    sum[i] += row_sum((scores[i][0] + scores[i][1]) + (scores[i][2] + scores[i][3]));
+                }
+            }
         } else {
-            online_softmax(scores, maximum, sum, output);
+            tile_logits<T, false>(scores, shared, tx, ty, skipped.all, inverse_temperature);
+            if (a.counts != nullptr) {
+                tile_counts(scores, shared, tx, ty, skipped.excluded);
+            }
+            if (a.link == SIGMOID_LINK) {
+                sigmoid_link(scores, maximum, sum);
+            } else {
+                online_softmax(scores, maximum, sum, output, moment);
+            }
+            if (a.moment != nullptr) {
+                tile_moment(scores, shared, tx, ty);
+            }
         }
         if constexpr (MODE != LOSS) {
             tile_output(output, scores, shared, tx, ty, first_dim, dim, aligned);
@@ -286,9 +426,24 @@ __device__ __forceinline__ void stream(const StreamArguments& a) {
             continue;
         }
         const i64 at = static_cast<i64>(blockIdx.y) * a.owned + owner;
-        if (!BACKWARD_MODE && blockIdx.z == 0 && tx == 0) {
-            a.maximum[at] = maximum[i];
-            a.sum[at] = sum[i];
+        if (blockIdx.z == 0 && tx == 0) {
+            if (BACKWARD_MODE) {
+                if (a.sum != nullptr) {
+                    a.sum[at] = sum[i];
+                }
+            } else {
+                a.maximum[at] = maximum[i];
+                a.sum[at] = sum[i];
+                if (a.moment != nullptr) {
+                    a.moment[at] = shared.moment[ty * 4 + i];
+                }
+                if (a.counts != nullptr) {
+#pragma unroll
+                    for (int c = 0; c < COUNTS; c++) {
+                        a.counts[at * COUNTS + c] = shared.counts[c][ty * 4 + i];
+                    }
+                }
+            }
         }
         if constexpr (MODE != LOSS) {
             float* out = a.output + at * dim + first_dim + tx * 4;

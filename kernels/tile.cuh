@@ -17,9 +17,9 @@ struct Side {
     i64 item[TILE]; // rows: the positive's id
     i64 user[TILE];
     float2 norm[TILE];
-    float bias[TILE];        // columns
-    float reference[TILE];   // rows, backward
-    float coefficient[TILE]; // rows, backward
+    float bias[TILE];        // columns; rows, if columns have a loss of their own
+    float reference[TILE];   // rows, and columns with a loss of their own
+    float coefficient[TILE]; // the same, backward
     int has_user[TILE];
 };
 
@@ -109,16 +109,21 @@ __device__ __forceinline__ bool fill_row(Side<T>& side, int slot, i64 row, const
     if (BACKWARD && row < a.rows) {
         coefficient = a.coefficient[row];
     }
-    // A row of weight zero contributes exactly nothing, whatever it holds.
-    const bool present = row < a.rows && (!BACKWARD || coefficient != 0.0f);
+    // A row of weight zero contributes exactly nothing, whatever it holds; but it may be a negative of columns.
+    const bool present = row < a.rows && (!BACKWARD || coefficient != 0.0f || a.row_bias != nullptr);
     side.source[slot] = present ? static_cast<const T*>(a.users) + row * a.columns.dim : nullptr;
     side.norm[slot] = present ? norm_of(a.row_norms, row) : make_float2(0.0f, 0.0f);
     side.item[slot] = present && a.item_ids != nullptr ? a.item_ids[row + a.offset] : 0;
     side.user[slot] = present && a.user_ids != nullptr ? a.user_ids[row] : 0;
     side.has_user[slot] = present;
-    if (BACKWARD) {
+    if (BACKWARD || a.counts != nullptr) {
         side.reference[slot] = present ? a.reference[row] : 0.0f;
+    }
+    if (BACKWARD) {
         side.coefficient[slot] = coefficient;
+        if (a.row_bias != nullptr) {
+            side.bias[slot] = present ? a.row_bias[row] : -infinity();
+        }
     }
     return present;
 }
@@ -138,5 +143,9 @@ fill_column(Side<T>& side, int slot, i64 column, i64 limit, const StreamArgument
     side.user[slot] = owned && a.user_ids != nullptr ? a.user_ids[owner] : 0;
     side.has_user[slot] = owned;
     side.bias[slot] = bias;
+    if (a.column_coefficient != nullptr) {
+        side.reference[slot] = present ? a.column_reference[column] : 0.0f;
+        side.coefficient[slot] = present ? a.column_coefficient[column] : 0.0f;
+    }
     return present;
 }

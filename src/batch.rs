@@ -141,17 +141,31 @@ pub struct Gradients<'a, B: Backend, G: Element> {
     pub(crate) users: B::ViewMut<'a, G>,
     pub(crate) items: B::ViewMut<'a, G>,
     pub(crate) extra: Option<B::ViewMut<'a, G>>,
+    pub(crate) log_q: Option<B::ViewMut<'a, f32>>,
+    pub(crate) extra_log_q: Option<B::ViewMut<'a, f32>>,
 }
 
 impl<'a, B: Backend, G: Element> Gradients<'a, B, G> {
     /// `[B, dim]` for users, `[C, dim]` for items.
     pub fn new(users: impl Into<B::ViewMut<'a, G>>, items: impl Into<B::ViewMut<'a, G>>) -> Self {
-        Self { users: users.into(), items: items.into(), extra: None }
+        Self { users: users.into(), items: items.into(), extra: None, log_q: None, extra_log_q: None }
     }
 
     /// `[E, dim]` for the extra negatives; left out, they are treated as constants.
     pub fn extra(mut self, extra: impl Into<B::ViewMut<'a, G>>) -> Self {
         self.extra = Some(extra.into());
+        self
+    }
+
+    /// `[C]` for [`Batch::log_q`]: for q that is itself learnt. The bank's log q are constants.
+    pub fn log_q(mut self, log_q: impl Into<B::ViewMut<'a, f32>>) -> Self {
+        self.log_q = Some(log_q.into());
+        self
+    }
+
+    /// `[E]` for [`Items::log_q`] of the extra negatives.
+    pub fn extra_log_q(mut self, log_q: impl Into<B::ViewMut<'a, f32>>) -> Self {
+        self.extra_log_q = Some(log_q.into());
         self
     }
 }

@@ -1,4 +1,4 @@
-//! What to compute: temperature, log q, exclusion, normalisation, reduction.
+//! What to compute: temperature, log q, objective, exclusion, normalisation, reduction.
 
 use crate::{Error, Result};
 
@@ -11,6 +11,75 @@ pub enum PositiveCorrection {
     Corrected,
     /// `z+ = s+`: only negatives are corrected (MNS eq. 5, Khrylchenko et al. 2025).
     Uncorrected,
+}
+
+/// Where log q stands to the temperature.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogQOrder {
+    /// `z = s / tau - lambda log_q`, with s the inner product (Yi et al. 2019, TFRS, TensorFlow).
+    #[default]
+    OutsideTemperature,
+    /// `z = (s - lambda log_q) / tau` (Merlin's order): a small temperature enlarges the correction too.
+    InsideTemperature,
+}
+
+/// What a row makes of its logits. With `LSE` the log-sum-exp over the row's negatives, `n` their number, `z+` the
+/// positive's logit and `softplus(x) = log(1 + e^x)`.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub enum Objective {
+    /// Sampled softmax: `softplus(LSE - z+)`.
+    #[default]
+    Softmax,
+    /// Softmax with a margin on the positive: `softplus(LSE - (z+ - margin))`. In units of the logit: a margin `m` on
+    /// the cosine is `m / tau` here (CosFace, Wang et al. 2018).
+    AdditiveMargin {
+        /// Any finite number; 0 is [`Objective::Softmax`].
+        margin: f32,
+    },
+    /// Decoupled contrastive learning: `LSE - z+`, the positive absent from the denominator (Yeh et al. 2021).
+    /// May be negative.
+    Decoupled,
+    /// The corrected log q of Khrylchenko et al. 2025: `w (LSE' - s+)` with `LSE' = LSE + lambda log(1 - q_+)` and
+    /// `w = sigmoid(LSE' - log n - s+)`, through which no gradient flows. The positive is never corrected
+    /// ([`PositiveCorrection`] is ignored), and `log_q` holds logarithms of probabilities below 1. May be negative.
+    CorrectedLogQ,
+    /// Debiased contrastive loss: `log(e^{z+} + G) - z+` with
+    /// `G = max((e^LSE - n tau_plus e^{z+}) / (1 - tau_plus), n e^{-1/tau})` (Chuang et al. 2020). The lower bound
+    /// supposes unit vectors; log q has no place in it.
+    Debiased {
+        /// `tau_plus`, the share of positives among the negatives: in `[0, 1)`; 0 is [`Objective::Softmax`] but for
+        /// the bound.
+        positive_prior: f32,
+    },
+    /// A yes-or-no question for each pair: `softplus(-z+) + sum_j softplus(z_ij)`, `z = s / tau + bias - lambda log_q`.
+    /// SigLIP (Zhai et al. 2023) with both constants learnt; noise-contrastive estimation with log q the logarithm of
+    /// the *expected count*; negative sampling without log q.
+    Sigmoid {
+        /// Added to every logit; SigLIP starts at -10. Its gradient comes with every backward.
+        bias: f32,
+    },
+}
+
+/// What makes weights of logits in the sweeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Link {
+    /// `W_ij = exp(z_ij - LSE_i)`.
+    Softmax,
+    /// `W_ij = sigmoid(z_ij)`.
+    Sigmoid,
+}
+
+/// What a configuration asks of the sweeps beyond softmax, exclusion and normalisation. A kernel that lacks one of
+/// these must leave the work to one that has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SweepFeatures {
+    /// The weight's form.
+    pub(crate) link: Link,
+    /// Negatives, excluded pairs and the positive's rank are counted in sweep 1.
+    pub(crate) counts: bool,
+    /// Sweep 1 accumulates the weighted column bias, which the temperature's gradient needs.
+    pub(crate) moment: bool,
 }
 
 /// How row losses become the loss.
@@ -44,6 +113,9 @@ pub struct LossConfig {
     exclude_same_user: bool,
     normalize: bool,
     reduction: Reduction,
+    objective: Objective,
+    logq_order: LogQOrder,
+    metrics: bool,
 }
 
 impl LossConfig {
@@ -66,6 +138,9 @@ impl LossConfig {
             exclude_same_user: false,
             normalize: false,
             reduction: Reduction::default(),
+            objective: Objective::default(),
+            logq_order: LogQOrder::default(),
+            metrics: false,
         })
     }
 
@@ -122,6 +197,35 @@ impl LossConfig {
         self
     }
 
+    /// What a row makes of its logits; [`Objective::Softmax`] by default.
+    ///
+    /// # Errors
+    /// [`Error::Margin`], [`Error::PositivePrior`] or [`Error::SigmoidBias`] for a parameter outside its range.
+    pub fn objective(mut self, objective: Objective) -> Result<Self> {
+        match objective {
+            Objective::AdditiveMargin { margin } if !margin.is_finite() => return Err(Error::Margin(margin)),
+            Objective::Debiased { positive_prior } if !(0.0..1.0).contains(&positive_prior) => {
+                return Err(Error::PositivePrior(positive_prior));
+            }
+            Objective::Sigmoid { bias } if !bias.is_finite() => return Err(Error::SigmoidBias(bias)),
+            _ => self.objective = objective,
+        }
+        Ok(self)
+    }
+
+    /// Whether log q is divided by the temperature too.
+    pub fn logq_order(mut self, logq_order: LogQOrder) -> Self {
+        self.logq_order = logq_order;
+        self
+    }
+
+    /// Counts, in the same sweep, each positive's rank, its negatives and its excluded pairs: see
+    /// [`Metrics`](crate::Metrics).
+    pub fn metrics(mut self, metrics: bool) -> Self {
+        self.metrics = metrics;
+        self
+    }
+
     /// The temperature tau.
     pub fn temperature(&self) -> f32 {
         self.temperature
@@ -155,5 +259,47 @@ impl LossConfig {
     /// The reduction.
     pub fn get_reduction(&self) -> Reduction {
         self.reduction
+    }
+
+    /// The objective.
+    pub fn get_objective(&self) -> Objective {
+        self.objective
+    }
+
+    /// Where log q stands to the temperature.
+    pub fn get_logq_order(&self) -> LogQOrder {
+        self.logq_order
+    }
+
+    /// Whether ranks, negatives and excluded pairs are counted.
+    pub fn counts_metrics(&self) -> bool {
+        self.metrics
+    }
+
+    /// Whether log q enters the positive's logit.
+    pub(crate) fn corrects_positive(&self) -> bool {
+        self.positive_correction == PositiveCorrection::Corrected
+            && self.objective != Objective::CorrectedLogQ
+    }
+
+    /// What is added to every logit, the positive's too.
+    pub(crate) fn bias(&self) -> f32 {
+        match self.objective {
+            Objective::Sigmoid { bias } => bias,
+            _ => 0.0,
+        }
+    }
+
+    /// What the sweeps must be able to do.
+    pub(crate) fn sweep_features(&self) -> SweepFeatures {
+        let needs_count = matches!(self.objective, Objective::CorrectedLogQ | Objective::Debiased { .. });
+        SweepFeatures {
+            link: match self.objective {
+                Objective::Sigmoid { .. } => Link::Sigmoid,
+                _ => Link::Softmax,
+            },
+            counts: self.metrics || needs_count,
+            moment: self.logq_order == LogQOrder::InsideTemperature && self.logq_scale != 0.0,
+        }
     }
 }

@@ -286,4 +286,218 @@ pub enum Error {
     /// A gradient was read from a call that computes none.
     #[error("this call computed no gradient of the temperature: read it after step or backward")]
     NoTemperatureGradient,
+
+    /// The learning rate of a frequency estimator is not in (0, 1].
+    #[error("the learning rate of a frequency estimator must lie in (0, 1], got {0}; the paper takes 0.01")]
+    LearningRate(f32),
+
+    /// A frequency estimator without buckets, or without hash functions.
+    #[error(
+        "{buckets} buckets and {hashes} hash functions: a frequency estimator needs at least one of each"
+    )]
+    NoBuckets {
+        /// Buckets of a table.
+        buckets: usize,
+        /// Tables.
+        hashes: usize,
+    },
+
+    /// Intervals that no mean interval can have.
+    #[error(
+        "{low} to {high} are no intervals: they must be finite, above 0 (a start value at least 1) and in order"
+    )]
+    Interval {
+        /// The shortest.
+        low: f32,
+        /// The longest.
+        high: f32,
+    },
+
+    /// An id is outside the table that it should be looked up in.
+    #[error("id {id} is outside 0..{size}: map ids to that range, or use hashing where it is offered")]
+    UnknownId {
+        /// The id.
+        id: i64,
+        /// Ids that the table has.
+        size: usize,
+    },
+
+    /// A step counter would go backwards.
+    #[error(
+        "step {given} lies before the current step {current}: steps only go forward; restore a checkpoint instead"
+    )]
+    StepBackwards {
+        /// The step asked for.
+        given: u64,
+        /// The step reached.
+        current: u64,
+    },
+
+    /// A sampler's range is empty or too large.
+    #[error("a sampler ranges over 1 to {max} ids, got {range}")]
+    SamplingRange {
+        /// The range asked for.
+        range: u64,
+        /// The largest one.
+        max: u64,
+    },
+
+    /// A sampler should draw nothing.
+    #[error("num_sampled is 0: leave the sampler out, or draw at least one id")]
+    NoSamples,
+
+    /// More different ids are asked for than can be drawn.
+    #[error(
+        "{num_sampled} different ids cannot be drawn from {available} of positive probability: draw fewer, or with \
+         replacement"
+    )]
+    TooManyUnique {
+        /// Ids asked for.
+        num_sampled: usize,
+        /// Ids that can come up.
+        available: u64,
+    },
+
+    /// Some ids are so rare that drawing enough different ones would take too long.
+    #[error(
+        "{num_sampled} different ids would take more than {max} draws: some are too rare; draw fewer, with a smaller \
+         distortion, or with replacement"
+    )]
+    TooManyDraws {
+        /// Ids asked for.
+        num_sampled: usize,
+        /// The most draws that may be expected.
+        max: u64,
+    },
+
+    /// A weight or a share is negative or not finite, or a weight's power is not finite.
+    #[error(
+        "weight {index} is {weight}: it, and its power, must be finite and at least 0 (a share at most 1)"
+    )]
+    Weight {
+        /// Which one.
+        index: usize,
+        /// The weight.
+        weight: f64,
+    },
+
+    /// The distortion is NaN or infinite.
+    #[error("the distortion must be finite, got {0}; 0.75 is word2vec's, 1 leaves weights as they are")]
+    Distortion(f64),
+
+    /// No id has a probability.
+    #[error("no weight to the power {distortion} is above 0: there is nothing to draw")]
+    NoWeight {
+        /// The distortion.
+        distortion: f64,
+    },
+
+    /// The threshold of down-sampling is not finite and above 0.
+    #[error("the threshold of down-sampling must be finite and above 0, got {0}; 1e-5 to 1e-3 are usual")]
+    Threshold(f64),
+
+    /// A mixture of no pools, or of pools without columns.
+    #[error("a mixture needs at least one pool with draws: give every source of the loss's columns")]
+    NoPools,
+
+    /// Rows without a true class.
+    #[error("num_true is 0: every row of a loss over a class table needs at least one true class")]
+    NoTrueClass,
+
+    /// A row names a true class twice.
+    #[error("row {row} names class {id} twice among its labels: give each true class once")]
+    DuplicateLabel {
+        /// The row.
+        row: usize,
+        /// The class.
+        id: i64,
+    },
+
+    /// Log q should be subtracted, but there are no expected counts.
+    #[error("subtract_log_q needs the logs of the expected counts: give log_q, or turn the subtraction off")]
+    MissingExpectedCounts,
+
+    /// An expected count is 0, or not a number: its log is not finite.
+    #[error(
+        "{what} {index} has the log expected count {log_q}: the sampler never draws it; take a distribution that gives \
+         every class a probability"
+    )]
+    ExpectedCount {
+        /// `label` or `sampled class`.
+        what: &'static str,
+        /// Its place.
+        index: usize,
+        /// The log of its expected count.
+        log_q: f32,
+    },
+
+    /// Gradients of biases were asked for, but there are no biases.
+    #[error("a gradient buffer for biases was given, but the batch has no biases")]
+    UnexpectedBiasGradient,
+
+    /// The margin is NaN or infinite.
+    #[error(
+        "the margin must be finite, got {0}; it is in units of the logit: a cosine margin m is m / temperature"
+    )]
+    Margin(f32),
+
+    /// The share of positives among the negatives is no probability below 1.
+    #[error("positive_prior must lie in [0, 1), got {0}; Chuang et al. use 0.01 to 0.1")]
+    PositivePrior(f32),
+
+    /// The sigmoid link's bias is NaN or infinite.
+    #[error("the bias of the sigmoid link must be finite, got {0}; SigLIP starts at -10")]
+    SigmoidBias(f32),
+
+    /// The objective is defined by log q, and there is none.
+    #[error("Objective::CorrectedLogQ needs log_q: give it, or use Objective::Softmax")]
+    ObjectiveNeedsLogQ,
+
+    /// The objective needs probabilities below 1.
+    #[error(
+        "the positive of row {row} has log_q {log_q}: Objective::CorrectedLogQ needs log_q < 0, logarithms of \
+         probabilities (not of expected counts)"
+    )]
+    NotAProbability {
+        /// The row.
+        row: usize,
+        /// Its positive's log_q.
+        log_q: f32,
+    },
+
+    /// Two options that exclude each other.
+    #[error("{first} cannot be combined with {second}: {remedy}")]
+    Incompatible {
+        /// One of the two.
+        first: &'static str,
+        /// The other.
+        second: &'static str,
+        /// What to do.
+        remedy: &'static str,
+    },
+
+    /// A gradient of log q was asked for, but the batch has no log q that counts.
+    #[error(
+        "a gradient buffer for log_q was given, but the loss has no log_q there: drop the buffer, or give log_q"
+    )]
+    UnexpectedLogQGradient,
+
+    /// Metrics were read from a call that did not count them.
+    #[error("this call counted no metrics: build the configuration with metrics(true)")]
+    NoMetrics,
+
+    /// The bias's gradient was read from a call that computes none.
+    #[error(
+        "this call computed no gradient of the bias: read it after step or backward under Objective::Sigmoid"
+    )]
+    NoBiasGradient,
+
+    /// A tensor or stream of another library cannot be used as it is.
+    #[error("{what} cannot be used: {why}")]
+    Foreign {
+        /// Which one.
+        what: &'static str,
+        /// Why, and what to do.
+        why: String,
+    },
 }

@@ -5,23 +5,36 @@
 
 pub mod bank;
 mod batch;
+mod checkpoint;
 pub mod config;
 pub mod cpu;
 #[cfg(feature = "cuda")]
 pub mod cuda;
 mod element;
 mod error;
+pub mod frequency;
+pub mod link;
+mod metrics;
 pub mod objective;
 pub mod oracle;
+mod portable;
 mod problem;
+pub mod sampling;
+pub mod table;
 
 pub use batch::{Backend, BankColumns, Batch, Gradients, Items, Length};
-pub use config::{LossConfig, PositiveCorrection, Reduction};
+pub use config::{LogQOrder, LossConfig, Objective, PositiveCorrection, Reduction};
 pub use element::{Dtype, Element};
 pub use error::{Error, Result, Segment};
+pub use metrics::Metrics;
 pub use problem::Problem;
 
 /// The README's code compiles and runs.
 #[cfg(all(doctest, feature = "cuda"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// So does that of docs/sampling.md.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/sampling.md")]
+struct Sampling;

@@ -6,9 +6,10 @@
 //!
 //! ```text
 //! z_ij   = <u^_i, v^_j> / tau - lambda log_q_j          lambda = 0 ignores log_q
+//!          (<u^_i, v^_j> - lambda log_q_j) / tau        LogQOrder::InsideTemperature
 //! z_i+   = z_ij at j = i + offset, or without the correction (PositiveCorrection::Uncorrected)
 //! LSE_i  = log sum_j exp(z_ij)                          j over the negatives that are not excluded
-//! loss_i = log(exp(z_i+) + exp(LSE_i)) - z_i+
+//! loss_i = log(exp(z_i+) + exp(LSE_i)) - z_i+           Objective::Softmax; `oracle/row.rs` has the others
 //! P_ij   = exp(z_ij) / (exp(z_i+) + exp(LSE_i))
 //! dz_ij  = g_i P_ij,   dz_i+ = -g_i sum_j P_ij          g_i: upstream, weight and reduction
 //! ```
@@ -17,8 +18,12 @@
 //! not. A row without negatives has loss 0 and no gradient. A row with a negative at +inf has loss +inf and NaN
 //! gradients.
 
+mod row;
+pub mod table;
+
 use crate::problem::check_length;
-use crate::{Error, Length, LossConfig, PositiveCorrection, Reduction, Result};
+use crate::{Error, Length, LogQOrder, LossConfig, Objective, PositiveCorrection, Reduction, Result};
+use row::{Derivatives, RowInputs};
 
 /// One call's inputs, widened to f64. Column arrays run over batch, extra and bank in that order.
 #[derive(Clone, Copy, Debug, Default)]
@@ -50,13 +55,13 @@ pub struct Inputs<'a> {
 }
 
 /// Everything a backend may be asked for.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Outputs {
     /// The reduced loss; `None` under [`Reduction::None`].
     pub loss: Option<f64>,
     /// `[B]`, times the row weights.
     pub row_losses: Vec<f64>,
-    /// `[B]`, over the negatives alone.
+    /// `[B]`, over the negatives alone; `sum_j softplus(z_ij)` under [`Objective::Sigmoid`].
     pub log_sum_exp: Vec<f64>,
     /// `[B]`.
     pub z_positive: Vec<f64>,
@@ -70,6 +75,43 @@ pub struct Outputs {
     pub d_inverse_temperature: f64,
     /// `[B]`: each row's share of [`Outputs::d_inverse_temperature`].
     pub d_inverse_temperature_rows: Vec<f64>,
+    /// `[C + E]`: dloss / dlog_q, 0 without log q.
+    pub d_log_q: Vec<f64>,
+    /// `[B]`: each row's share of dloss / dbias, the derivative with respect to a constant added to all logits. It
+    /// vanishes for all objectives but [`Objective::Sigmoid`].
+    pub d_bias_rows: Vec<f64>,
+    /// `[B]`: a factor of the row's loss through which no gradient flows; 1 but under [`Objective::CorrectedLogQ`].
+    pub stopped: Vec<f64>,
+    /// `[B]`, then the row's negatives: `z_ij - z_i+`.
+    pub margins: Vec<Vec<f64>>,
+    /// `[B]`: negatives with `z_ij > z_i+`.
+    pub ranks: Vec<u32>,
+    /// `[B]`: negatives with `z_ij > -inf`.
+    pub negatives: Vec<u32>,
+    /// `[B]`: columns excluded by item id or user id.
+    pub excluded: Vec<u32>,
+}
+
+/// Parameters that are learnt beside the embeddings, in f64: for finite differences.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Parameters {
+    /// `1/tau`.
+    pub inverse_temperature: f64,
+    /// The bias of [`Objective::Sigmoid`], 0 for the others.
+    pub bias: f64,
+}
+
+impl Parameters {
+    /// Those of a configuration.
+    pub fn of(config: &LossConfig) -> Self {
+        Self {
+            inverse_temperature: 1.0 / f64::from(config.temperature()),
+            bias: match config.get_objective() {
+                Objective::Sigmoid { bias } => f64::from(bias),
+                _ => 0.0,
+            },
+        }
+    }
 }
 
 /// The loss and all its gradients.
@@ -79,19 +121,19 @@ pub struct Outputs {
 /// [`Error::Length`], and [`Error::MissingItemIds`], [`Error::MissingUserIds`] or
 /// [`Error::MissingWeights`] for a field that the configuration needs.
 pub fn evaluate(config: &LossConfig, inputs: &Inputs<'_>) -> Result<Outputs> {
-    evaluate_at(config, inputs, 1.0 / f64::from(config.temperature()))
+    evaluate_at(config, inputs, Parameters::of(config))
 }
 
-/// [`evaluate`] at an inverse temperature that need not be an f32: for finite differences.
+/// [`evaluate`] at parameters that need not be f32: for finite differences.
 ///
 /// # Errors
 /// As [`evaluate`].
-pub fn evaluate_at(config: &LossConfig, inputs: &Inputs<'_>, inverse_temperature: f64) -> Result<Outputs> {
+pub fn evaluate_at(config: &LossConfig, inputs: &Inputs<'_>, parameters: Parameters) -> Result<Outputs> {
     let shape = Shape::of(config, inputs)?;
     let users = Embeddings::new(&[inputs.users], inputs.dim, config.normalizes());
     let columns =
         Embeddings::new(&[inputs.items, inputs.extra, inputs.bank], inputs.dim, config.normalizes());
-    let dense = Dense { config, inputs, shape, inverse_temperature, users, columns };
+    let dense = Dense { config, inputs, shape, parameters, users, columns };
     Ok(dense.evaluate())
 }
 
@@ -217,23 +259,11 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
-/// log sum exp with +-inf by their limits and NaN passed on; -inf for an empty sum.
-fn log_sum_exp(values: impl Iterator<Item = f64> + Clone) -> f64 {
-    let max = values.clone().fold(f64::NEG_INFINITY, f64::max);
-    if values.clone().any(f64::is_nan) {
-        return f64::NAN;
-    }
-    if max.is_infinite() {
-        return max;
-    }
-    max + values.map(|z| (z - max).exp()).sum::<f64>().ln()
-}
-
 struct Dense<'a> {
     config: &'a LossConfig,
     inputs: &'a Inputs<'a>,
     shape: Shape,
-    inverse_temperature: f64,
+    parameters: Parameters,
     users: Embeddings,
     columns: Embeddings,
 }
@@ -242,81 +272,131 @@ impl Dense<'_> {
     fn evaluate(self) -> Outputs {
         let Shape { rows, columns, batch, extra } = self.shape;
         let dim = self.inputs.dim;
+        let inverse_temperature = self.parameters.inverse_temperature;
         let coefficients = self.row_coefficients();
         let mut d_users = vec![0.0; rows * dim];
         let mut d_columns = vec![0.0; columns * dim];
-        let (mut row_losses, mut log_sum_exps, mut z_positives) = (vec![], vec![], vec![]);
-        let mut d_inverse_temperature_rows = vec![];
+        let mut outputs = Outputs { d_log_q: vec![0.0; columns], ..Outputs::default() };
         for i in 0..rows {
             let positive = i + self.inputs.offset;
             let scores: Vec<f64> =
                 (0..columns).map(|j| dot(self.users.row(i), self.columns.row(j))).collect();
-            let z: Vec<f64> =
-                (0..columns).map(|j| scores[j] * self.inverse_temperature - self.correction(j)).collect();
-            let z_positive = match self.config.get_positive_correction() {
-                PositiveCorrection::Corrected => z[positive],
-                PositiveCorrection::Uncorrected => scores[positive] * self.inverse_temperature,
-            };
+            let z: Vec<f64> = (0..columns).map(|j| self.logit(scores[j], self.correction(j))).collect();
+            let corrected = self.corrects_positive();
+            let z_positive = if corrected { z[positive] } else { self.logit(scores[positive], 0.0) };
             let negatives: Vec<usize> = (0..columns).filter(|&j| self.is_negative(i, j)).collect();
-            let lse = log_sum_exp(negatives.iter().map(|&j| z[j]));
-            let (loss, mass) = row_loss(lse, z_positive);
+            let logits: Vec<f64> = negatives.iter().map(|&j| z[j]).collect();
+            let row = row::evaluate(&RowInputs {
+                objective: self.config.get_objective(),
+                negatives: &logits,
+                z_positive,
+                inverse_temperature,
+                log_rest: self.log_rest(positive),
+            });
             let weight = self.inputs.weights.map_or(1.0, |w| w[i]);
-            row_losses.push(if weight == 0.0 { 0.0 } else { weight * loss });
-            log_sum_exps.push(lse);
-            z_positives.push(z_positive);
+            outputs.row_losses.push(if weight == 0.0 { 0.0 } else { weight * row.loss });
+            outputs.log_sum_exp.push(row.log_sum_exp);
+            outputs.stopped.push(row.stopped);
+            outputs.z_positive.push(z_positive);
+            outputs.margins.push(logits.iter().map(|z| z - z_positive).collect());
+            outputs.ranks.push(logits.iter().filter(|z| **z > z_positive).count() as u32);
+            outputs.negatives.push(logits.iter().filter(|z| **z != f64::NEG_INFINITY).count() as u32);
+            outputs.excluded.push((0..columns).filter(|&j| self.is_excluded(i, j)).count() as u32);
 
             let g = coefficients[i];
-            let mut d_inverse_temperature = 0.0;
-            if g != 0.0 && !negatives.is_empty() {
-                let softmax = |j: usize| if lse == f64::INFINITY { f64::NAN } else { (z[j] - lse).exp() };
-                let dz = negatives.iter().map(|&j| (j, g * mass * softmax(j)));
-                for (j, dz) in dz.chain([(positive, -g * mass)]) {
+            let (mut d_inverse_temperature, mut d_bias) = (0.0, 0.0);
+            if g != 0.0 {
+                let Derivatives { negatives: d_negatives, positive: d_positive, .. } = &row.derivatives;
+                d_inverse_temperature = g * row.derivatives.inverse_temperature;
+                outputs.d_log_q[positive] += g * row.derivatives.log_rest * self.d_log_rest(positive);
+                let dz = negatives.iter().zip(d_negatives).map(|(&j, dz)| (j, g * dz, true));
+                for (j, dz, corrected) in dz.chain([(positive, g * d_positive, corrected)]) {
+                    let scale = self.log_q_scale();
+                    d_bias += dz;
                     d_inverse_temperature += dz * scores[j];
+                    if corrected && scale != 0.0 {
+                        outputs.d_log_q[j] -= dz * scale;
+                        if self.config.get_logq_order() == LogQOrder::InsideTemperature {
+                            d_inverse_temperature -= dz * self.correction(j) / inverse_temperature;
+                        }
+                    }
                     for d in 0..dim {
-                        let scale = dz * self.inverse_temperature;
+                        let scale = dz * inverse_temperature;
                         d_users[i * dim + d] += scale * self.columns.row(j)[d];
                         d_columns[j * dim + d] += scale * self.users.row(i)[d];
                     }
                 }
             }
-            d_inverse_temperature_rows.push(d_inverse_temperature);
+            outputs.d_inverse_temperature_rows.push(d_inverse_temperature);
+            outputs.d_bias_rows.push(d_bias);
         }
         let normalize = self.config.normalizes();
         d_columns.truncate((batch + extra) * dim);
+        outputs.d_log_q.truncate(batch + extra);
         let d_extra = d_columns.split_off(batch * dim);
-        Outputs {
-            loss: self.reduce(&row_losses),
-            row_losses,
-            log_sum_exp: log_sum_exps,
-            z_positive: z_positives,
-            d_users: self.users.through_norm(0, d_users, normalize),
-            d_items: self.columns.through_norm(0, d_columns, normalize),
-            d_extra: self.columns.through_norm(batch, d_extra, normalize),
-            d_inverse_temperature: d_inverse_temperature_rows.iter().sum(),
-            d_inverse_temperature_rows,
+        outputs.loss = self.reduce(&outputs.row_losses);
+        outputs.d_users = self.users.through_norm(0, d_users, normalize);
+        outputs.d_items = self.columns.through_norm(0, d_columns, normalize);
+        outputs.d_extra = self.columns.through_norm(batch, d_extra, normalize);
+        outputs.d_inverse_temperature = outputs.d_inverse_temperature_rows.iter().sum();
+        outputs
+    }
+
+    fn logit(&self, score: f64, correction: f64) -> f64 {
+        score * self.parameters.inverse_temperature + self.parameters.bias - correction
+    }
+
+    fn corrects_positive(&self) -> bool {
+        self.config.get_positive_correction() == PositiveCorrection::Corrected
+            && self.config.get_objective() != Objective::CorrectedLogQ
+    }
+
+    /// Minus the derivative of a corrected logit with respect to its log q.
+    fn log_q_scale(&self) -> f64 {
+        let lambda = if self.inputs.log_q.is_some() { f64::from(self.config.get_logq_scale()) } else { 0.0 };
+        match self.config.get_logq_order() {
+            LogQOrder::OutsideTemperature => lambda,
+            LogQOrder::InsideTemperature => lambda * self.parameters.inverse_temperature,
         }
     }
 
-    /// `lambda log_q_j`.
+    /// What log q takes from the logit of column `j`.
     fn correction(&self, j: usize) -> f64 {
-        let lambda = f64::from(self.config.get_logq_scale());
-        match self.inputs.log_q {
-            Some(log_q) if lambda != 0.0 => lambda * log_q[j],
-            _ => 0.0,
-        }
+        let scale = self.log_q_scale();
+        self.inputs.log_q.map_or(0.0, |log_q| if scale == 0.0 { 0.0 } else { scale * log_q[j] })
+    }
+
+    /// `lambda log(1 - q_j)`.
+    fn log_rest(&self, j: usize) -> f64 {
+        let scale = self.log_q_scale();
+        self.inputs
+            .log_q
+            .map_or(0.0, |log_q| if scale == 0.0 { 0.0 } else { scale * (-log_q[j].exp()).ln_1p() })
+    }
+
+    /// Its derivative with respect to `log_q_j`: `-lambda q / (1 - q)`.
+    fn d_log_rest(&self, j: usize) -> f64 {
+        self.inputs.log_q.map_or(0.0, |log_q| self.log_q_scale() / (1.0 - (-log_q[j]).exp()))
     }
 
     fn is_negative(&self, i: usize, j: usize) -> bool {
+        j != i + self.inputs.offset && self.is_present(j) && !self.is_excluded(i, j)
+    }
+
+    fn is_present(&self, j: usize) -> bool {
+        let bank_slot = j.checked_sub(self.shape.batch + self.shape.extra);
+        !bank_slot.is_some_and(|slot| self.inputs.bank_absent.is_some_and(|absent| absent[slot]))
+    }
+
+    /// Whether a present column that is not the positive is left out by its ids.
+    fn is_excluded(&self, i: usize, j: usize) -> bool {
         let positive = i + self.inputs.offset;
-        let first_bank_column = self.shape.batch + self.shape.extra;
-        let absent =
-            j >= first_bank_column && self.inputs.bank_absent.is_some_and(|a| a[j - first_bank_column]);
         let same_item = self.config.excludes_same_item()
             && self.inputs.item_ids.is_some_and(|ids| ids[j] == ids[positive]);
         let owner = j.checked_sub(self.inputs.offset).filter(|&k| k < self.shape.rows);
         let same_user = self.config.excludes_same_user()
             && owner.is_some_and(|k| self.inputs.user_ids.is_some_and(|ids| ids[k] == ids[i]));
-        j != positive && !absent && !same_item && !same_user
+        j != positive && self.is_present(j) && (same_item || same_user)
     }
 
     /// `g_i`: what the reduction and the upstream gradient multiply row i's loss by.
@@ -344,19 +424,5 @@ impl Dense<'_> {
             Reduction::None => None,
             _ => Some(self.reduction_scale() * row_losses.iter().sum::<f64>()),
         }
-    }
-}
-
-/// `(loss, sum_j P_ij)` of a row: `log(1 + e^x)` and `1 / (1 + e^-x)` at `x = LSE - z+`, in the form
-/// that keeps small values exact.
-fn row_loss(lse: f64, z_positive: f64) -> (f64, f64) {
-    if lse == f64::NEG_INFINITY {
-        return (0.0, 0.0);
-    }
-    let x = lse - z_positive;
-    if x > 0.0 {
-        (x + (-x).exp().ln_1p(), 1.0 / (1.0 + (-x).exp()))
-    } else {
-        (x.exp().ln_1p(), x.exp() / (1.0 + x.exp()))
     }
 }

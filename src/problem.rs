@@ -1,7 +1,7 @@
 //! Checked shapes: everything a backend must know before it touches a buffer.
 
 use crate::batch::{Backend, BankColumns, Batch, Gradients, Length};
-use crate::{Dtype, Element, Error, LossConfig, Reduction, Result, Segment};
+use crate::{Dtype, Element, Error, LogQOrder, LossConfig, Objective, Reduction, Result, Segment};
 
 /// The largest embedding dimension.
 pub(crate) const MAX_DIM: usize = 1024;
@@ -141,21 +141,63 @@ impl Problem {
         if config.get_reduction() == Reduction::WeightedMean && batch.weights.is_none() {
             return Err(Error::MissingWeights);
         }
-        Ok(())
+        check_objective(config, any_log_q)
     }
 
-    /// Checks gradient buffers against the shape.
+    /// Checks gradient buffers against the shape, and against the batch that they belong to.
     ///
     /// # Errors
-    /// [`Error::Length`], [`Error::UnexpectedExtraGradient`].
-    pub fn check_gradients<B: Backend, G: Element>(&self, gradients: &Gradients<'_, B, G>) -> Result<()> {
+    /// [`Error::Length`], [`Error::UnexpectedExtraGradient`], [`Error::UnexpectedLogQGradient`].
+    pub fn check_gradients<B: Backend, T: Element, G: Element>(
+        &self,
+        batch: &Batch<'_, B, T>,
+        gradients: &Gradients<'_, B, G>,
+    ) -> Result<()> {
         let shape = "the shape of the embeddings it belongs to";
         check_length("the gradient of users", Some(&gradients.users), self.rows * self.dim, shape)?;
         check_length("the gradient of items", Some(&gradients.items), self.batch_columns * self.dim, shape)?;
         if gradients.extra.is_some() && self.extra_columns == 0 {
             return Err(Error::UnexpectedExtraGradient);
         }
-        check_length("the gradient of extra", gradients.extra.as_ref(), self.extra_columns * self.dim, shape)
+        check_length(
+            "the gradient of extra",
+            gradients.extra.as_ref(),
+            self.extra_columns * self.dim,
+            shape,
+        )?;
+        let shape = "the length of the log_q it belongs to";
+        check_length("the gradient of log_q", gradients.log_q.as_ref(), self.batch_columns, shape)?;
+        check_length(
+            "the gradient of extra log_q",
+            gradients.extra_log_q.as_ref(),
+            self.extra_columns,
+            shape,
+        )?;
+        let extra_log_q = batch.extra.as_ref().is_some_and(|extra| extra.log_q.is_some());
+        let unexpected = (gradients.log_q.is_some() && batch.log_q.is_none())
+            || (gradients.extra_log_q.is_some() && !extra_log_q);
+        if unexpected { Err(Error::UnexpectedLogQGradient) } else { Ok(()) }
+    }
+}
+
+/// Whether the objective goes with the rest of the configuration.
+fn check_objective(config: &LossConfig, has_log_q: bool) -> Result<()> {
+    let corrects = config.get_logq_scale() != 0.0;
+    match config.get_objective() {
+        Objective::CorrectedLogQ if !has_log_q && corrects => Err(Error::ObjectiveNeedsLogQ),
+        Objective::CorrectedLogQ if config.get_logq_order() == LogQOrder::InsideTemperature => {
+            Err(Error::Incompatible {
+                first: "Objective::CorrectedLogQ",
+                second: "LogQOrder::InsideTemperature",
+                remedy: "the paper's correction stands outside",
+            })
+        }
+        Objective::Debiased { .. } if has_log_q && corrects => Err(Error::Incompatible {
+            first: "Objective::Debiased",
+            second: "log_q",
+            remedy: "its estimate supposes negatives drawn as they come; drop log_q, or set logq_scale(0)",
+        }),
+        _ => Ok(()),
     }
 }
 

@@ -7,7 +7,7 @@ use common::cpu_subject::Cpu;
 use common::spec::{BankSpec, Spec};
 use common::subject::Subject;
 use common::{Limits, edges, properties};
-use inbatch::{Dtype, LossConfig, Reduction};
+use inbatch::{Dtype, LossConfig, Objective, Reduction};
 
 #[test]
 fn a_step_matches_the_oracle() {
@@ -142,6 +142,10 @@ fn large_shapes_match_the_oracle() {
         weights: true,
         reduction: Reduction::Mean,
         upstream: false,
+        objective: Objective::Softmax,
+        log_q_inside: true,
+        metrics: true,
+        wants_log_q_gradient: true,
     };
     for spec in [spec(700, 9, 1100, 3000), spec(4200, 3, 300, 100), spec(3, 17, 2, 9000)] {
         let case = spec.build();

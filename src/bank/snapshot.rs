@@ -4,14 +4,12 @@
 //! `log_q [len]` and `item_ids [len]`, slot by slot; the ring's position is in the metadata. Warm-up and
 //! maximal age are configuration, not state, and may differ after a restart.
 
-use std::collections::HashMap;
-use std::io::Write;
 use std::path::Path;
 
-use safetensors::SafeTensors;
-use safetensors::tensor::{Dtype as FileDtype, TensorView};
+use safetensors::tensor::Dtype as FileDtype;
 
 use super::{BankConfig, Ring};
+use crate::checkpoint::{self, Contents, Reason, tensor};
 use crate::{Dtype, Error, Result};
 
 /// What marks a file as ours.
@@ -114,17 +112,7 @@ impl Snapshot {
     /// # Errors
     /// [`Error::CheckpointIo`], [`Error::Checkpoint`].
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
-        let path = path.as_ref();
-        let bytes = self.encode().map_err(|error| damaged(path, error))?;
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        let write = || {
-            let mut file = tempfile::NamedTempFile::new_in(folder.unwrap_or(Path::new(".")))?;
-            file.write_all(&bytes)?;
-            file.as_file().sync_all()?;
-            file.persist(path)?;
-            Ok(())
-        };
-        write().map_err(|source| Error::CheckpointIo { path: path.to_owned(), source })
+        checkpoint::save(path.as_ref(), self.encode())
     }
 
     /// Reads a file that [`Snapshot::save`] wrote.
@@ -133,78 +121,49 @@ impl Snapshot {
     /// [`Error::CheckpointIo`]; [`Error::Checkpoint`] if it is truncated, foreign, of another version, or
     /// contradicts itself.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
-        let path = path.as_ref();
-        let bytes =
-            std::fs::read(path).map_err(|source| Error::CheckpointIo { path: path.to_owned(), source })?;
-        Self::decode(&bytes).map_err(|why| damaged(path, why))
+        checkpoint::load(path.as_ref(), Self::decode)
     }
 
-    fn encode(&self) -> std::result::Result<Vec<u8>, String> {
+    fn encode(&self) -> Reason<Vec<u8>> {
         let len = self.len();
         let mut tensors = vec![
-            view("embeddings", file_dtype(self.dtype), vec![len, self.dim], &self.embeddings)?,
-            view("entry_steps", FileDtype::U64, vec![len], bytemuck::cast_slice(&self.entry_steps))?,
+            tensor("embeddings", file_dtype(self.dtype), vec![len, self.dim], &self.embeddings)?,
+            tensor("entry_steps", FileDtype::U64, vec![len], bytemuck::cast_slice(&self.entry_steps))?,
         ];
         if let Some(log_q) = &self.log_q {
-            tensors.push(view("log_q", FileDtype::F32, vec![len], bytemuck::cast_slice(log_q))?);
+            tensors.push(tensor("log_q", FileDtype::F32, vec![len], bytemuck::cast_slice(log_q))?);
         }
         if let Some(item_ids) = &self.item_ids {
-            tensors.push(view("item_ids", FileDtype::I64, vec![len], bytemuck::cast_slice(item_ids))?);
+            tensors.push(tensor("item_ids", FileDtype::I64, vec![len], bytemuck::cast_slice(item_ids))?);
         }
-        let metadata = [
-            ("format", FORMAT.to_owned()),
-            ("version", VERSION.to_owned()),
+        let numbers = [
             ("dim", self.dim.to_string()),
             ("capacity", self.capacity.to_string()),
             ("head", self.head.to_string()),
             ("step", self.step.to_string()),
         ];
-        let metadata = metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
-        safetensors::serialize(tensors, Some(metadata)).map_err(|error| error.to_string())
+        checkpoint::encode(FORMAT, VERSION, tensors, &numbers)
     }
 
-    fn decode(bytes: &[u8]) -> std::result::Result<Self, String> {
-        let text = |error: safetensors::SafeTensorError| format!("it is no whole safetensors file ({error})");
-        let (_, header) = SafeTensors::read_metadata(bytes).map_err(text)?;
-        let file = SafeTensors::deserialize(bytes).map_err(text)?;
-        let metadata = header.metadata().clone().unwrap_or_default();
-        let entry = |key: &str| metadata.get(key).map(String::as_str);
-        if entry("format") != Some(FORMAT) {
-            return Err(format!("its metadata does not say format = {FORMAT}"));
-        }
-        if entry("version") != Some(VERSION) {
-            return Err(format!("its version is {:?}, this crate reads {VERSION}", entry("version")));
-        }
-        let embeddings = file.tensor("embeddings").map_err(|error| error.to_string())?;
+    fn decode(bytes: &[u8]) -> Reason<Self> {
+        let file = Contents::read(bytes, FORMAT, VERSION)?;
+        let embeddings = file.tensor("embeddings")?;
         let snapshot = Self {
             dtype: memory_dtype(embeddings.dtype())?,
-            dim: number(&metadata, "dim")?,
-            capacity: number(&metadata, "capacity")?,
-            head: number(&metadata, "head")?,
-            step: number(&metadata, "step")?,
+            dim: file.number("dim")?,
+            capacity: file.number("capacity")?,
+            head: file.number("head")?,
+            step: file.number("step")?,
             embeddings: embeddings.data().to_vec(),
-            log_q: values(&file, "log_q", FileDtype::F32)?,
-            item_ids: values(&file, "item_ids", FileDtype::I64)?,
-            entry_steps: values(&file, "entry_steps", FileDtype::U64)?.ok_or("entry_steps are missing")?,
+            log_q: file.optional("log_q", FileDtype::F32)?,
+            item_ids: file.optional("item_ids", FileDtype::I64)?,
+            entry_steps: file.values("entry_steps", FileDtype::U64)?,
         };
         match snapshot.inconsistency() {
             None => Ok(snapshot),
             Some(why) => Err(format!("it holds {why}")),
         }
     }
-}
-
-fn damaged(path: &Path, why: String) -> Error {
-    Error::Checkpoint { path: path.to_owned(), why }
-}
-
-fn view<'a>(
-    name: &'static str,
-    dtype: FileDtype,
-    shape: Vec<usize>,
-    bytes: &'a [u8],
-) -> std::result::Result<(&'static str, TensorView<'a>), String> {
-    TensorView::new(dtype, shape, bytes).map(|view| (name, view)).map_err(|error| format!("{name}: {error}"))
 }
 
 fn file_dtype(dtype: Dtype) -> FileDtype {
@@ -215,32 +174,11 @@ fn file_dtype(dtype: Dtype) -> FileDtype {
     }
 }
 
-fn memory_dtype(dtype: FileDtype) -> std::result::Result<Dtype, String> {
+fn memory_dtype(dtype: FileDtype) -> Reason<Dtype> {
     match dtype {
         FileDtype::F32 => Ok(Dtype::F32),
         FileDtype::F16 => Ok(Dtype::F16),
         FileDtype::BF16 => Ok(Dtype::Bf16),
         other => Err(format!("its embeddings are {other:?}, not f32, f16 or bf16")),
     }
-}
-
-fn number<N: std::str::FromStr>(
-    metadata: &HashMap<String, String>,
-    key: &str,
-) -> std::result::Result<N, String> {
-    let text = metadata.get(key).ok_or_else(|| format!("its metadata has no {key}"))?;
-    text.parse().map_err(|_| format!("its metadata says {key} = {text:?}, not a number"))
-}
-
-/// A tensor's elements, `None` if there is no such tensor.
-fn values<V: bytemuck::Pod>(
-    file: &SafeTensors<'_>,
-    name: &str,
-    dtype: FileDtype,
-) -> std::result::Result<Option<Vec<V>>, String> {
-    let Ok(tensor) = file.tensor(name) else { return Ok(None) };
-    if tensor.dtype() != dtype {
-        return Err(format!("its {name} are {:?}, not {dtype:?}", tensor.dtype()));
-    }
-    Ok(Some(bytemuck::pod_collect_to_vec(tensor.data())))
 }

@@ -2,15 +2,18 @@
 
 use rayon::prelude::*;
 
-use super::columns::Segment;
+use super::columns::{LOG2_E, Segment};
 use super::embeddings::{load, load_kept, store_gradient};
 use super::exclusion::{Groups, Walk, mark_positives};
 use super::forward::RowSweep;
 use super::product::{FEWEST_STREAMED, accumulate, scores};
+use super::sigmoid::SigmoidWeights;
 use super::simd::Weights;
+use super::tallies::Masses;
 use super::tiles::{STREAMED, tile_range};
 use super::workspace::{Backward, Scratch};
 use crate::Element;
+use crate::config::Link;
 
 /// What the column sweep reads beside the row sweep's inputs.
 pub(super) struct ColumnSweep<'a, T> {
@@ -19,22 +22,49 @@ pub(super) struct ColumnSweep<'a, T> {
     pub(super) rows: &'a Backward,
 }
 
+/// Where the gradients of a segment go.
+pub(super) struct ColumnGradients<'a, G> {
+    /// `[n, D]`, if wanted.
+    pub(super) embeddings: Option<&'a mut [G]>,
+    /// `[n]`, if wanted.
+    pub(super) log_q: Option<&'a mut [f32]>,
+}
+
 impl<T: Element> ColumnSweep<'_, T> {
-    /// `dv_j = sum_i g_i a_i / tau W_ij u_i - [j = pos(i)] g_i b_i / tau u_i` of every column of a segment.
-    pub(super) fn run<G: Element>(&self, segment: &Segment<'_, T>, target: &mut [G]) {
+    /// `dv_j = sum_i g_i a_i / tau W_ij u_i - [j = pos(i)] g_i b_i / tau u_i` of every column of a segment, and
+    /// `dlog_q_j` from the sum of the same weights.
+    pub(super) fn run<G: Element>(&self, segment: &Segment<'_, T>, target: ColumnGradients<'_, G>) {
         let size = self.lanes * self.forward.problem.dim;
-        target.par_chunks_mut(size).with_max_len(1).enumerate().for_each(|(tile, target)| {
+        let tile = |tile: usize, target: &mut [G], log_q: &mut [f32]| {
             let mut scratch = self.forward.prepared.scratch();
-            self.tile(segment, tile, &mut scratch, target);
-        });
+            self.tile(segment, tile, &mut scratch, target, log_q);
+        };
+        match (target.embeddings, target.log_q) {
+            (Some(target), None) => {
+                let targets = target.par_chunks_mut(size).with_max_len(1).enumerate();
+                targets.for_each(|(k, target)| tile(k, target, &mut []));
+            }
+            (Some(target), Some(log_q)) => {
+                let targets = target.par_chunks_mut(size).zip(log_q.par_chunks_mut(self.lanes));
+                let targets = targets.with_max_len(1).enumerate();
+                targets.for_each(|(k, (target, log_q))| tile(k, target, log_q));
+            }
+            (None, Some(log_q)) => {
+                let targets = log_q.par_chunks_mut(self.lanes).with_max_len(1).enumerate();
+                targets.for_each(|(k, log_q)| tile(k, &mut [], log_q));
+            }
+            (None, None) => {}
+        }
     }
 
+    /// One tile of columns; an empty target is not wanted.
     fn tile<G: Element>(
         &self,
         segment: &Segment<'_, T>,
         tile: usize,
         scratch: &mut Scratch,
         target: &mut [G],
+        log_q: &mut [f32],
     ) {
         let RowSweep { problem, user_norms, .. } = self.forward;
         let (lanes, dim) = (self.lanes, problem.dim);
@@ -48,7 +78,13 @@ impl<T: Element> ColumnSweep<'_, T> {
         let cursors = &mut scratch.cursors[..2 * lanes];
         let mut walks =
             Walk::start_all(self.forward.exclusions, Groups::rows_of, columns.clone(), 0, cursors);
+        let mut label_cursors = vec![0; self.forward.labels.len() * lanes];
+        let start = |(labels, cursors)| Walk::start(labels, Groups::rows_of, columns.clone(), 0, cursors);
+        let mut label_walks: Vec<_> =
+            self.forward.labels.iter().zip(label_cursors.chunks_exact_mut(lanes)).map(start).collect();
         let accumulator = &mut scratch.accumulator[..inside.len() * dim];
+        let mass = &mut scratch.mass[..lanes];
+        mass.fill(0.0);
         for streamed_tile in 0..problem.rows.div_ceil(STREAMED) {
             let rows = tile_range(streamed_tile, STREAMED, problem.rows);
             let keep = |i: usize| self.rows.rows[i].negative != 0.0;
@@ -64,24 +100,45 @@ impl<T: Element> ColumnSweep<'_, T> {
             scores(owned, users, &mut scratch.scores);
             let cells = &mut scratch.scores[..rows.len() * lanes];
             mark_positives(columns.clone(), rows.clone(), -(problem.offset as isize), cells, lanes);
-            for walk in walks.iter_mut().flatten() {
-                walk.mark(rows.clone(), cells, lanes);
+            for walk in walks.iter_mut().flatten().chain(&mut label_walks) {
+                walk.mark(rows.clone(), cells, lanes, None);
             }
-            let weights = Weights {
-                scores: cells,
-                lanes,
-                scale: self.forward.scale,
-                bias,
-                max: &self.rows.max[rows.clone()],
-                coefficient: &self.rows.weight[rows.clone()],
-            };
-            weights.run(self.forward.arch);
-            accumulate(cells, lanes, users.first(rows.len()), accumulator, streamed_tile > 0);
+            let (scale, arch) = (self.forward.scale, self.forward.arch);
+            let coefficient = &self.rows.weight[rows.clone()];
+            match self.forward.fields.link {
+                Link::Softmax => {
+                    let max = &self.rows.max[rows.clone()];
+                    Weights { scores: cells, lanes, scale, bias, max, coefficient }.run(arch);
+                }
+                Link::Sigmoid => SigmoidWeights { scores: cells, lanes, scale, bias, coefficient }.run(arch),
+            }
+            if !log_q.is_empty() {
+                Masses { scores: cells, lanes, mass }.run(arch);
+            }
+            if !target.is_empty() {
+                accumulate(cells, lanes, users.first(rows.len()), accumulator, streamed_tile > 0);
+            }
+        }
+        self.finish_log_q(columns.clone(), mass, log_q);
+        if target.is_empty() {
+            return;
         }
         self.subtract_positives(columns.clone(), &mut scratch.streamed, accumulator);
         for (k, target) in target.chunks_exact_mut(dim).enumerate() {
             let gradient = &accumulator[k * dim..(k + 1) * dim];
             store_gradient(gradient, owned.row(k), norms.map(|norms| norms[k]), target);
+        }
+    }
+
+    /// `dlog_q_j` of each column: what it takes from its logits, and its part as some row's positive.
+    fn finish_log_q(&self, columns: std::ops::Range<usize>, mass: &[f32], log_q: &mut [f32]) {
+        let RowSweep { problem, correction, scale, .. } = &self.forward;
+        // The weights of the sweep hold 1/tau.
+        let factor = -correction.scale * LOG2_E / f64::from(*scale);
+        for ((target, mass), j) in log_q.iter_mut().zip(mass).zip(columns) {
+            let owner = j.checked_sub(problem.offset).filter(|i| *i < problem.rows);
+            let positive = owner.map_or(0.0, |i| f64::from(self.rows.rows[i].log_q));
+            *target = (factor * f64::from(*mass) + positive) as f32;
         }
     }
 

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::path::Path;
 
-use super::workspace::grow;
+use super::workspace::filled;
 use crate::bank::{BankConfig, Ring, Snapshot, Span};
 use crate::cpu::Items;
 use crate::problem::{check_length, row_count};
@@ -42,10 +42,10 @@ impl<T: Element> MemoryBank<T> {
         Ok(Self {
             config,
             ring: Ring::new(capacity),
-            embeddings: zeros(elements)?,
-            log_q: zeros(kept(config.log_q))?,
-            item_ids: zeros(kept(config.item_ids))?,
-            entry_steps: zeros(capacity)?,
+            embeddings: filled(elements, T::default())?,
+            log_q: filled(kept(config.log_q), 0.0)?,
+            item_ids: filled(kept(config.item_ids), 0)?,
+            entry_steps: filled(capacity, 0)?,
             readable: [0..0, 0..0],
         })
     }
@@ -180,10 +180,4 @@ impl<T: Element> BankColumns for MemoryBank<T> {
     fn has_item_ids(&self) -> bool {
         self.config.item_ids
     }
-}
-
-fn zeros<T: Clone + Default>(len: usize) -> Result<Vec<T>> {
-    let mut buffer = Vec::new();
-    grow(&mut buffer, len)?;
-    Ok(buffer)
 }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::bank::Slots;
 use super::tiles::{STREAMED, tile_range};
 use crate::cpu::Batch;
-use crate::{Element, LossConfig};
+use crate::{Element, LogQOrder, LossConfig};
 
 /// log2(e): logits are kept in base 2.
 pub(super) const LOG2_E: f64 = std::f64::consts::LOG2_E;
@@ -89,33 +89,52 @@ impl<'a, T: Element> Columns<'a, T> {
     }
 }
 
-/// How log q enters: `-lambda log_q_j`, in base 2 for the sweeps.
+/// What is added to a column's scores: the bias of the sigmoid link and `-lambda log_q_j` (over the temperature, if
+/// log q stands inside), in base 2 for the sweeps.
 #[derive(Clone, Copy)]
 pub(super) struct Correction {
-    lambda: f64,
+    /// What multiplies log q, without sign.
+    pub(super) scale: f64,
+    /// Added to every column.
+    pub(super) bias: f64,
 }
 
 impl Correction {
     /// No correction when lambda is 0, however large log q may be.
     pub(super) fn new(config: &LossConfig, applies: bool) -> Self {
-        Self { lambda: if applies { f64::from(config.get_logq_scale()) } else { 0.0 } }
+        let lambda = if applies { f64::from(config.get_logq_scale()) } else { 0.0 };
+        let scale = match config.get_logq_order() {
+            LogQOrder::OutsideTemperature => lambda,
+            LogQOrder::InsideTemperature => lambda / f64::from(config.temperature()),
+        };
+        Self { scale, bias: f64::from(config.bias()) }
     }
 
-    /// Natural units.
+    /// The part of log q alone, in natural units.
     pub(super) fn of(&self, log_q: f32) -> f64 {
-        if self.lambda == 0.0 { 0.0 } else { -self.lambda * f64::from(log_q) }
+        if self.scale == 0.0 { 0.0 } else { -self.scale * f64::from(log_q) }
+    }
+
+    /// `lambda log(1 - q)`, in natural units.
+    pub(super) fn log_rest(&self, log_q: f32) -> f64 {
+        if self.scale == 0.0 { 0.0 } else { self.scale * (-f64::from(log_q).exp()).ln_1p() }
     }
 
     /// Base-2 biases of some columns of a segment.
     pub(super) fn biases<T>(&self, segment: &Segment<'_, T>, inside: Range<usize>, bias: &mut [f32]) {
         match segment.log_q {
-            Some(log_q) if self.lambda != 0.0 => {
-                let factor = -self.lambda * LOG2_E;
+            Some(log_q) if self.scale != 0.0 => {
+                let (factor, constant) = (-self.scale * LOG2_E, self.bias * LOG2_E);
                 for (bias, log_q) in bias.iter_mut().zip(&log_q[inside]) {
-                    *bias = (f64::from(*log_q) * factor) as f32;
+                    *bias = (f64::from(*log_q) * factor + constant) as f32;
                 }
             }
-            _ => bias[..inside.len()].fill(0.0),
+            _ => self.constant(&mut bias[..inside.len()]),
         }
+    }
+
+    /// The base-2 biases of columns without log q.
+    pub(super) fn constant(&self, bias: &mut [f32]) {
+        bias.fill((self.bias * LOG2_E) as f32);
     }
 }

@@ -138,25 +138,43 @@ impl<'a> Walk<'a> {
         cursors: &'a mut [u32],
     ) -> [Option<Self>; 2] {
         let (by_item, by_user) = cursors.split_at_mut(cursors.len() / 2);
-        let start = |groups: Option<&'a Groups>, cursors: &'a mut [u32]| {
-            let groups = groups?;
-            for (cursor, o) in cursors.iter_mut().zip(owned.clone()) {
-                *cursor = partners(groups, o).partition_point(|&p| (p as usize) < first) as u32;
-            }
-            Some(Self { groups, partners, owned: owned.clone(), cursors })
-        };
         let [same_item, same_user] = exclusions;
-        [start(same_item, by_item), start(same_user, by_user)]
+        let start = |groups, cursors| Self::start(groups, partners, owned.clone(), first, cursors);
+        [same_item.map(|groups| start(groups, by_item)), same_user.map(|groups| start(groups, by_user))]
     }
 
-    /// Marks the excluded cells of the streamed rows `streamed` as absent.
-    pub(super) fn mark(&mut self, streamed: Range<usize>, scores: &mut [f32], lanes: usize) {
+    /// One walk; `cursors` has room for the owned rows.
+    pub(super) fn start(
+        groups: &'a Groups,
+        partners: Partners,
+        owned: Range<usize>,
+        first: usize,
+        cursors: &'a mut [u32],
+    ) -> Self {
+        for (cursor, o) in cursors.iter_mut().zip(owned.clone()) {
+            *cursor = partners(groups, o).partition_point(|&p| (p as usize) < first) as u32;
+        }
+        Self { groups, partners, owned, cursors }
+    }
+
+    /// Marks the excluded cells of the streamed rows `streamed` as absent, and counts those that were not so before.
+    pub(super) fn mark(
+        &mut self,
+        streamed: Range<usize>,
+        scores: &mut [f32],
+        lanes: usize,
+        mut excluded: Option<&mut [u32]>,
+    ) {
         for ((lane, o), cursor) in self.owned.clone().enumerate().zip(self.cursors.iter_mut()) {
             let partners = (self.partners)(self.groups, o);
             while let Some(&partner) =
                 partners.get(*cursor as usize).filter(|p| (**p as usize) < streamed.end)
             {
-                scores[(partner as usize - streamed.start) * lanes + lane] = f32::NEG_INFINITY;
+                let cell = &mut scores[(partner as usize - streamed.start) * lanes + lane];
+                if let Some(excluded) = &mut excluded {
+                    excluded[lane] += u32::from(*cell != f32::NEG_INFINITY);
+                }
+                *cell = f32::NEG_INFINITY;
                 *cursor += 1;
             }
         }

@@ -6,11 +6,14 @@ use rayon::prelude::*;
 use super::columns::{Columns, Correction, LOG2_E};
 use super::embeddings::load;
 use super::exclusion::{Groups, Walk, mark_positives};
-use super::partial::Partial;
-use super::product::{FEWEST_STREAMED, scores};
-use super::simd::{Exponentials, Logits};
+use super::partial::{Fields, Partial};
+use super::product::{FEWEST_STREAMED, Rows, scores};
+use super::sigmoid::Sigmoids;
+use super::simd::{Exponentials, LANE_STEP, Logits};
+use super::tallies::{Moments, Ranks};
 use super::tiles::{RowPartition, tile_range};
 use super::workspace::{Forward, Prepared, Scratch};
+use crate::config::Link;
 use crate::cpu::Batch;
 use crate::{Element, LossConfig, Problem};
 
@@ -28,7 +31,11 @@ pub(super) struct RowSweep<'a, T> {
     pub(super) column_norms: Option<&'a [f64]>,
     /// By item id and by user id.
     pub(super) exclusions: [Option<&'a Groups>; 2],
+    /// Accidental hits of each true class in turn, for the losses over a class table.
+    pub(super) labels: &'a [Groups],
     pub(super) prepared: &'a Prepared,
+    pub(super) fields: Fields,
+    pub(super) corrects_positive: bool,
     pub(super) arch: Arch,
 }
 
@@ -54,7 +61,10 @@ impl<'a, T: Element> RowSweep<'a, T> {
                 config.excludes_same_item().then_some(&prepared.same_item),
                 config.excludes_same_user().then_some(&prepared.same_user),
             ],
+            labels: &[],
             prepared,
+            fields: Fields::of(config),
+            corrects_positive: config.corrects_positive(),
             arch: Arch::new(),
         }
     }
@@ -65,9 +75,11 @@ impl<'a, T: Element> RowSweep<'a, T> {
         let items = self.partition.items();
         let item = |item: usize, stats: &mut [f32], output: Option<&mut [f32]>| {
             let mut scratch = self.prepared.scratch();
-            self.partial(item / splits, item % splits, &mut scratch, Partial::new(stats, output));
+            let partial = Partial::new(self.fields, stats, output);
+            self.partial(item / splits, item % splits, &mut scratch, partial);
         };
-        let stats = target.stats[..items * 2 * lanes].par_chunks_exact_mut(2 * lanes).with_max_len(1);
+        let words = self.fields.words() * lanes;
+        let stats = target.stats[..items * words].par_chunks_exact_mut(words).with_max_len(1);
         if gradients {
             let size = lanes * self.problem.dim;
             let outputs = target.outputs[..items * size].par_chunks_exact_mut(size);
@@ -87,7 +99,15 @@ impl<'a, T: Element> RowSweep<'a, T> {
         let first = self.columns.tile(tiles.start).columns().start;
         let cursors = &mut scratch.cursors[..2 * lanes];
         let mut walks = Walk::start_all(self.exclusions, Groups::columns_of, rows.clone(), first, cursors);
+        let mut label_cursors = vec![0; self.labels.len() * lanes];
+        let start = |(labels, cursors)| Walk::start(labels, Groups::columns_of, rows.clone(), first, cursors);
+        let mut label_walks: Vec<_> =
+            self.labels.iter().zip(label_cursors.chunks_exact_mut(lanes)).map(start).collect();
         partial.clear();
+        if partial.counts.is_some() {
+            let reference = &mut scratch.reference[..lanes];
+            self.references(rows.clone(), owned, &mut scratch.scores, &mut scratch.streamed, reference);
+        }
         for tile in tiles {
             let tile = self.columns.tile(tile);
             let columns = tile.columns();
@@ -103,17 +123,68 @@ impl<'a, T: Element> RowSweep<'a, T> {
             scores(owned, streamed, &mut scratch.scores);
             let cells = &mut scratch.scores[..columns.len() * lanes];
             mark_positives(rows.clone(), columns.clone(), self.problem.offset as isize, cells, lanes);
-            for walk in walks.iter_mut().flatten() {
-                walk.mark(columns.clone(), cells, lanes);
+            for walk in walks.iter_mut().flatten().chain(&mut label_walks) {
+                let excluded = partial.counts.as_mut().map(|counts| &mut *counts.excluded);
+                walk.mark(columns.clone(), cells, lanes, excluded);
             }
             let bias = &mut scratch.bias[..columns.len()];
             self.correction.biases(&tile.segment, tile.inside, bias);
             let max = &mut scratch.max[..lanes];
             max.copy_from_slice(partial.max);
             Logits { scores: cells, lanes, scale: self.scale, bias, max }.run(self.arch);
-            partial.raise(max, rows.len(), dim);
-            Exponentials { scores: cells, lanes, max: partial.max, sum: partial.sum }.run(self.arch);
+            if let Some(counts) = &mut partial.counts {
+                let reference = &scratch.reference[..lanes];
+                Ranks { scores: cells, lanes, reference, counts }.run(self.arch);
+            }
+            match self.fields.link {
+                Link::Softmax => {
+                    partial.raise(max, rows.len(), dim);
+                    Exponentials { scores: cells, lanes, max: partial.max, sum: partial.sum }.run(self.arch);
+                }
+                Link::Sigmoid => {
+                    let (losses, sum) = (&mut *partial.max, &mut *partial.sum);
+                    Sigmoids { scores: cells, lanes, losses, sum }.run(self.arch);
+                }
+            }
+            if let Some(moment) = partial.moment.as_mut().filter(|_| self.correction.scale != 0.0) {
+                Moments { scores: cells, lanes, bias, moment }.run(self.arch);
+            }
             partial.add(cells, lanes, streamed.first(columns.len()), rows.len());
+        }
+    }
+
+    /// The positives' logits in base 2, with the sweep's own roundings: an item that equals the positive then ties
+    /// with it, whatever its place.
+    fn references(
+        &self,
+        rows: std::ops::Range<usize>,
+        owned: Rows<'_>,
+        cells: &mut [f32],
+        buffer: &mut [f32],
+        reference: &mut [f32],
+    ) {
+        let lanes = reference.len();
+        let items = &self.columns.segments[0];
+        let positives = rows.start + self.problem.offset..rows.end + self.problem.offset;
+        let positives_loaded = load(
+            items.embeddings,
+            positives.clone(),
+            self.problem.dim,
+            self.column_norms,
+            FEWEST_STREAMED,
+            buffer,
+        );
+        scores(owned, positives_loaded, cells);
+        let cells = &mut cells[..rows.len() * lanes];
+        let mut bias = [0.0; 2 * LANE_STEP];
+        if self.corrects_positive {
+            self.correction.biases(items, positives, &mut bias);
+        } else {
+            self.correction.constant(&mut bias);
+        }
+        Logits { scores: cells, lanes, scale: self.scale, bias: &bias, max: reference }.run(self.arch);
+        for (lane, cell) in reference.iter_mut().zip(cells.iter().step_by(lanes + 1)) {
+            *lane = *cell;
         }
     }
 }

@@ -1,13 +1,14 @@
 //! The loss object: its workspace and its entry points.
 
-use super::backward::ColumnSweep;
+use super::backward::{ColumnGradients, ColumnSweep};
 use super::columns::Columns;
 use super::forward::RowSweep;
 use super::tiles::{RowPartition, lanes};
 use super::workspace::Workspace;
 use crate::cpu::{Batch, Gradients, View};
+use crate::metrics::positive_probabilities;
 use crate::problem::check_length;
-use crate::{Element, Error, LossConfig, Problem, Reduction, Result};
+use crate::{Element, Error, LossConfig, Metrics, Objective, Problem, Reduction, Result};
 
 /// In-batch sampled softmax on the CPU.
 ///
@@ -33,6 +34,7 @@ pub struct InBatchLoss {
     problem: Option<Problem>,
     loss: Option<f32>,
     d_inverse_temperature: Option<f32>,
+    d_bias: Option<f32>,
     /// What `backward` may build upon.
     saved: Saved,
 }
@@ -67,6 +69,7 @@ impl InBatchLoss {
             problem: None,
             loss: None,
             d_inverse_temperature: None,
+            d_bias: None,
             saved: Saved::Nothing,
         })
     }
@@ -100,7 +103,7 @@ impl InBatchLoss {
     /// Loss only: no gradients, no workspace for them, half of a forward's arithmetic.
     ///
     /// # Errors
-    /// What [`Problem::new`] finds wrong, [`Error::WeightSum`], [`Error::OutOfMemory`].
+    /// What [`Problem::new`] finds wrong, [`Error::WeightSum`], [`Error::NotAProbability`], [`Error::OutOfMemory`].
     pub fn evaluate<T: Element>(&mut self, batch: &Batch<'_, T>) -> Result<Output<'_>> {
         self.sweep_rows(batch, false)?;
         Ok(Output { of: self })
@@ -109,14 +112,13 @@ impl InBatchLoss {
     /// Loss and all gradients, with an upstream gradient of 1 (of ones under [`Reduction::None`]).
     ///
     /// # Errors
-    /// As [`InBatchLoss::evaluate`], and [`Error::Length`] or [`Error::UnexpectedExtraGradient`] for the
-    /// gradient buffers. Nothing has been written to them then.
+    /// As [`InBatchLoss::evaluate`], and what [`Problem::check_gradients`] finds wrong with the gradient buffers. Nothing has been written to them then.
     pub fn step<T: Element, G: Element>(
         &mut self,
         batch: &Batch<'_, T>,
         gradients: &mut Gradients<'_, G>,
     ) -> Result<Output<'_>> {
-        Problem::new(batch, &self.config)?.check_gradients(gradients)?;
+        Problem::new(batch, &self.config)?.check_gradients(batch, gradients)?;
         self.sweep_rows(batch, true)?;
         self.backward(batch, None, gradients)
     }
@@ -143,7 +145,7 @@ impl InBatchLoss {
         gradients: &mut Gradients<'_, G>,
     ) -> Result<Output<'_>> {
         let given = Problem::new(batch, &self.config)?;
-        given.check_gradients(gradients)?;
+        given.check_gradients(batch, gradients)?;
         let (Saved::Forward { reduction, column_tiles }, Some(problem)) = (self.saved, self.problem) else {
             return Err(Error::NoForward("there has been no forward"));
         };
@@ -171,6 +173,7 @@ impl InBatchLoss {
     fn sweep_rows<T: Element>(&mut self, batch: &Batch<'_, T>, gradients: bool) -> Result<()> {
         let problem = Problem::new(batch, &self.config)?;
         let reduction = reduction_scale(&self.config, batch)?;
+        check_probabilities(&self.config, &problem, batch)?;
         self.workspace.reserve(&problem, &self.config, gradients)?;
         let columns = Columns::new(batch);
         self.workspace.prepared.prepare(&self.config, batch, &columns);
@@ -186,7 +189,7 @@ impl InBatchLoss {
         } else {
             Saved::Nothing
         };
-        self.d_inverse_temperature = None;
+        (self.d_inverse_temperature, self.d_bias) = (None, None);
         Ok(())
     }
 
@@ -206,11 +209,16 @@ impl InBatchLoss {
         rows.user_gradients(&self.config, forward, coefficient, backward, gradients.users.0);
         let each = backward.rows[..problem.rows].iter().map(|row| row.d_inverse_temperature);
         self.d_inverse_temperature = Some(each.sum::<f64>() as f32);
+        let each = backward.rows[..problem.rows].iter().map(|row| row.d_bias);
+        let has_bias = matches!(self.config.get_objective(), Objective::Sigmoid { .. });
+        self.d_bias = has_bias.then(|| each.sum::<f64>() as f32);
         let sweep = ColumnSweep { forward: rows, lanes: lanes(problem.gradient_columns()), rows: backward };
-        sweep.run(&columns.segments[0], gradients.items.0);
-        if let Some(extra) = &mut gradients.extra {
-            sweep.run(&columns.segments[1], extra.0);
-        }
+        let embeddings = Some(&mut *gradients.items.0);
+        let log_q = gradients.log_q.as_mut().map(|log_q| &mut *log_q.0);
+        sweep.run(&columns.segments[0], ColumnGradients { embeddings, log_q });
+        let embeddings = gradients.extra.as_mut().map(|extra| &mut *extra.0);
+        let log_q = gradients.extra_log_q.as_mut().map(|log_q| &mut *log_q.0);
+        sweep.run(&columns.segments[1], ColumnGradients { embeddings, log_q });
     }
 }
 
@@ -226,6 +234,23 @@ fn reduction_scale<T: Element>(config: &LossConfig, batch: &Batch<'_, T>) -> Res
             Ok(1.0 / sum)
         }
         _ => Ok(1.0),
+    }
+}
+
+/// The corrected log q subtracts `log(q / (1 - q_+))`.
+fn check_probabilities<T: Element>(
+    config: &LossConfig,
+    problem: &Problem,
+    batch: &Batch<'_, T>,
+) -> Result<()> {
+    if config.get_objective() != Objective::CorrectedLogQ || config.get_logq_scale() == 0.0 {
+        return Ok(());
+    }
+    let log_q = batch.log_q.as_ref().map_or(&[][..], |log_q| log_q.0);
+    let positives = log_q.iter().skip(problem.offset).take(problem.rows).enumerate();
+    match positives.into_iter().find(|(_, log_q)| log_q.is_nan() || **log_q >= 0.0) {
+        Some((row, log_q)) => Err(Error::NotAProbability { row, log_q: *log_q }),
+        None => Ok(()),
     }
 }
 
@@ -247,7 +272,7 @@ impl Output<'_> {
         self.rows(&self.of.workspace.forward.row_losses)
     }
 
-    /// `[B]` log-sum-exp over the negatives, -inf for a row without any.
+    /// `[B]` log-sum-exp over the negatives, -inf for a row without any; `sum_j softplus(z_ij)` under the sigmoid link.
     pub fn log_sum_exp(&self) -> &[f32] {
         self.rows(&self.of.workspace.forward.log_sum_exp)
     }
@@ -263,5 +288,35 @@ impl Output<'_> {
     /// [`Error::NoTemperatureGradient`] unless the call was a step or a backward.
     pub fn d_inverse_temperature(&self) -> Result<f32> {
         self.of.d_inverse_temperature.ok_or(Error::NoTemperatureGradient)
+    }
+
+    /// dloss / dbias of [`Objective::Sigmoid`].
+    ///
+    /// # Errors
+    /// [`Error::NoBiasGradient`] unless the call was a step or a backward under that objective.
+    pub fn d_bias(&self) -> Result<f32> {
+        self.of.d_bias.ok_or(Error::NoBiasGradient)
+    }
+
+    /// Ranks, counts and the probability of each row's positive.
+    ///
+    /// # Errors
+    /// [`Error::NoMetrics`] unless the configuration asks for them.
+    pub fn metrics(&self) -> Result<Metrics> {
+        if !self.of.config.counts_metrics() {
+            return Err(Error::NoMetrics);
+        }
+        let rows = self.of.problem.map_or(0, |problem| problem.rows);
+        let forward = &self.of.workspace.forward;
+        Ok(Metrics {
+            ranks: forward.ranks[..rows].to_vec(),
+            negatives: forward.negatives[..rows].to_vec(),
+            excluded: forward.excluded[..rows].to_vec(),
+            positive_probabilities: positive_probabilities(
+                self.of.config.get_objective(),
+                self.z_positive(),
+                self.log_sum_exp(),
+            ),
+        })
     }
 }

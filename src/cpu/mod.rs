@@ -6,18 +6,26 @@ mod columns;
 mod embeddings;
 mod exclusion;
 mod forward;
+mod frequency;
 mod loss;
 mod partial;
 mod prepare;
 mod product;
 mod rows;
+mod sampler;
+mod sigmoid;
 mod simd;
+mod table;
+mod tallies;
 mod tiles;
 mod view;
 mod workspace;
 
 pub use bank::MemoryBank;
+pub use frequency::{FrequencyCounter, FrequencyEstimator};
 pub use loss::{InBatchLoss, Output};
+pub use sampler::{Pool, Sampler, mixed_log_q};
+pub use table::{TableLoss, TableOutput};
 pub use view::{View, ViewMut};
 
 use crate::{Backend, Element};
@@ -40,3 +48,9 @@ pub type Items<'a, T> = crate::Items<'a, Cpu, T>;
 
 /// Gradient slices; see [`crate::Gradients`].
 pub type Gradients<'a, G> = crate::Gradients<'a, Cpu, G>;
+
+/// Inputs of a loss over a class table, in slices; see [`crate::table::TableBatch`].
+pub type TableBatch<'a, T> = crate::table::TableBatch<'a, Cpu, T>;
+
+/// Its gradients; see [`crate::table::TableGradients`].
+pub type TableGradients<'a, G> = crate::table::TableGradients<'a, Cpu, G>;

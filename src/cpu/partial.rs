@@ -5,14 +5,57 @@
 //! the infinities come out right: with every cell absent `2^(-inf - m) = 0`, and a column at +inf gives
 //! `l = inf` instead of `inf - inf`.
 
+//!
+//! Under the sigmoid link nothing is exponentiated against a maximum: the pair is `(sum softplus(z_j), sum sigmoid(z_j))`,
+//! O is weighted by sigmoid, and merging is adding.
+//!
+//! Beside the pair a partial may carry the weighted sum of the column biases, and counts.
+
 use super::product::{Rows, accumulate};
+use crate::LossConfig;
+use crate::config::Link;
+
+/// What the statistics of a partial consist of, `[words, lanes]`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Fields {
+    pub(super) link: Link,
+    moment: bool,
+    counts: bool,
+}
+
+/// Rows of counts: negatives, excluded pairs, negatives above the positive.
+const COUNTS: usize = 3;
+
+impl Fields {
+    pub(super) fn of(config: &LossConfig) -> Self {
+        let features = config.sweep_features();
+        Self { link: features.link, moment: features.moment, counts: features.counts }
+    }
+
+    pub(super) fn words(self) -> usize {
+        2 + usize::from(self.moment) + if self.counts { COUNTS } else { 0 }
+    }
+}
+
+/// Integer counts of one row tile, `[lanes]` each.
+pub(super) struct Counts<'a> {
+    pub(super) negatives: &'a mut [u32],
+    pub(super) excluded: &'a mut [u32],
+    /// Negatives above the positive.
+    pub(super) above: &'a mut [u32],
+}
 
 /// Partial sums of one row tile.
 pub(super) struct Partial<'a> {
-    /// `[lanes]`
+    link: Link,
+    /// `[lanes]`; `sum softplus(z)` under the sigmoid link.
     pub(super) max: &'a mut [f32],
-    /// `[lanes]`
+    /// `[lanes]`; `sum sigmoid(z)` under the sigmoid link.
     pub(super) sum: &'a mut [f32],
+    /// `[lanes]` sums of weight times column bias, if wanted.
+    pub(super) moment: Option<&'a mut [f32]>,
+    /// If wanted.
+    pub(super) counts: Option<Counts<'a>>,
     /// `[lanes, D]`; `None` when only the loss is wanted.
     output: Option<&'a mut [f32]>,
     /// Whether `output` holds anything yet.
@@ -20,30 +63,52 @@ pub(super) struct Partial<'a> {
 }
 
 impl<'a> Partial<'a> {
-    /// `stats` is `[2, lanes]`.
-    pub(super) fn new(stats: &'a mut [f32], output: Option<&'a mut [f32]>) -> Self {
-        let (max, sum) = stats.split_at_mut(stats.len() / 2);
-        Self { max, sum, output, written: true }
+    /// `stats` is `[fields.words(), lanes]`.
+    pub(super) fn new(fields: Fields, stats: &'a mut [f32], output: Option<&'a mut [f32]>) -> Self {
+        let lanes = stats.len() / fields.words();
+        let (max, stats) = stats.split_at_mut(lanes);
+        let (sum, stats) = stats.split_at_mut(lanes);
+        let (moment, stats) = stats.split_at_mut(if fields.moment { lanes } else { 0 });
+        let moment = fields.moment.then_some(moment);
+        let counts = fields.counts.then(|| {
+            // The same words, as integers.
+            let counts = bytemuck::cast_slice_mut(stats);
+            let (negatives, counts) = counts.split_at_mut(lanes);
+            let (excluded, above) = counts.split_at_mut(lanes);
+            Counts { negatives, excluded, above }
+        });
+        Self { link: fields.link, max, sum, moment, counts, output, written: true }
     }
 
     /// Becomes the partial of no columns.
     pub(super) fn clear(&mut self) {
-        self.max.fill(-f32::MAX);
+        self.max.fill(if self.link == Link::Softmax { -f32::MAX } else { 0.0 });
         self.sum.fill(0.0);
+        if let Some(moment) = &mut self.moment {
+            moment.fill(0.0);
+        }
+        if let Some(counts) = &mut self.counts {
+            counts.negatives.fill(0);
+            counts.excluded.fill(0);
+            counts.above.fill(0);
+        }
         self.written = false;
     }
 
     /// Raises the maxima of the first `rows` rows to `max` and rescales what is there.
     pub(super) fn raise(&mut self, max: &[f32], rows: usize, dim: usize) {
-        let lanes = self.max.iter_mut().zip(self.sum.iter_mut()).zip(max).take(rows);
-        for (row, ((old, sum), new)) in lanes.enumerate() {
+        for (row, new) in max.iter().enumerate().take(rows) {
+            let old = self.max[row];
             let new = new.clamp(-f32::MAX, f32::MAX);
-            if new == *old {
+            if new == old {
                 continue;
             }
-            let factor = (*old - new).exp2();
-            *old = new;
-            *sum *= factor;
+            let factor = (old - new).exp2();
+            self.max[row] = new;
+            self.sum[row] *= factor;
+            if let Some(moment) = &mut self.moment {
+                moment[row] *= factor;
+            }
             if let Some(output) = self.output.as_deref_mut().filter(|_| self.written) {
                 output[row * dim..(row + 1) * dim].iter_mut().for_each(|o| *o *= factor);
             }
@@ -62,15 +127,32 @@ impl<'a> Partial<'a> {
     /// Merges another partial of the same `rows` rows into this one.
     pub(super) fn merge(&mut self, other: &Partial<'_>, rows: usize, dim: usize) {
         for row in 0..rows {
-            let max = self.max[row].max(other.max[row]);
-            let (mine, theirs) = ((self.max[row] - max).exp2(), (other.max[row] - max).exp2());
-            self.max[row] = max;
+            let (mine, theirs) = match self.link {
+                Link::Softmax => {
+                    let max = self.max[row].max(other.max[row]);
+                    let factors = ((self.max[row] - max).exp2(), (other.max[row] - max).exp2());
+                    self.max[row] = max;
+                    factors
+                }
+                Link::Sigmoid => {
+                    self.max[row] += other.max[row];
+                    (1.0, 1.0)
+                }
+            };
             self.sum[row] = self.sum[row] * mine + other.sum[row] * theirs;
+            if let (Some(moment), Some(other)) = (&mut self.moment, &other.moment) {
+                moment[row] = moment[row] * mine + other[row] * theirs;
+            }
             if let (Some(output), Some(other)) = (self.output.as_deref_mut(), other.output.as_deref()) {
                 let span = row * dim..(row + 1) * dim;
                 for (o, p) in output[span.clone()].iter_mut().zip(&other[span]) {
                     *o = *o * mine + *p * theirs;
                 }
+            }
+            if let (Some(counts), Some(other)) = (&mut self.counts, &other.counts) {
+                counts.negatives[row] += other.negatives[row];
+                counts.excluded[row] += other.excluded[row];
+                counts.above[row] += other.above[row];
             }
         }
     }
@@ -85,6 +167,8 @@ impl<'a> Partial<'a> {
 mod tests {
     use super::*;
 
+    const FIELDS: Fields = Fields { link: Link::Softmax, moment: false, counts: false };
+
     /// A base-2 logit and an embedding.
     type Column = (f32, [f32; 3]);
 
@@ -98,7 +182,7 @@ mod tests {
     impl One {
         fn of(columns: &[Column]) -> Self {
             let mut one = One { stats: [0.0; 2], output: [f32::NAN; 3] };
-            let mut partial = Partial::new(&mut one.stats, Some(&mut one.output));
+            let mut partial = Partial::new(FIELDS, &mut one.stats, Some(&mut one.output));
             partial.clear();
             for (x, v) in columns {
                 let mut weight = [0.0; 1];
@@ -112,8 +196,8 @@ mod tests {
         }
 
         fn merged(mut self, mut other: One) -> Self {
-            Partial::new(&mut self.stats, Some(&mut self.output)).merge(
-                &Partial::new(&mut other.stats, Some(&mut other.output)),
+            Partial::new(FIELDS, &mut self.stats, Some(&mut self.output)).merge(
+                &Partial::new(FIELDS, &mut other.stats, Some(&mut other.output)),
                 1,
                 3,
             );

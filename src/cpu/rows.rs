@@ -5,10 +5,12 @@ use rayon::prelude::*;
 use super::columns::LOG2_E;
 use super::embeddings::{dot, load, store_gradient};
 use super::forward::RowSweep;
-use super::partial::Partial;
+use super::partial::{Fields, Partial};
 use super::tiles::tile_range;
 use super::workspace::{Backward, Forward, RowGradient, RowState};
-use crate::{Element, LossConfig, PositiveCorrection, objective};
+use crate::config::Link;
+use crate::objective::{self, RowTerm};
+use crate::{Element, LossConfig, Objective};
 
 /// Where the forward row stage writes, one for each row of a tile.
 struct RowOutputs<'a> {
@@ -30,12 +32,13 @@ impl<T: Element> RowSweep<'_, T> {
     ) {
         let (count, lanes) = (self.problem.rows, self.partition.lanes);
         let per_tile = self.partition.splits * lanes;
+        let words = self.fields.words();
         let tiles = (
             target.rows[..count].par_chunks_mut(lanes),
             target.row_losses[..count].par_chunks_mut(lanes),
             target.log_sum_exp[..count].par_chunks_mut(lanes),
             target.z_positive[..count].par_chunks_mut(lanes),
-            target.stats.par_chunks_exact_mut(2 * per_tile),
+            target.stats.par_chunks_exact_mut(words * per_tile),
         );
         let tiles = tiles.into_par_iter().enumerate();
         let finish = |tile, stats, output, rows, losses, log_sum_exp, z_positive| {
@@ -52,6 +55,21 @@ impl<T: Element> RowSweep<'_, T> {
                 finish(tile, stats, None, rows, losses, lse, z);
             });
         }
+        self.keep_counts(target);
+    }
+
+    /// Copies the merged counts to where [`Output`](crate::cpu::Output) shows them.
+    fn keep_counts(&self, target: &mut Forward) {
+        let (count, lanes) = (self.problem.rows, self.partition.lanes);
+        let words = self.fields.words() * lanes;
+        let tiles = target.stats.chunks_exact_mut(words * self.partition.splits).enumerate();
+        for (tile, stats) in tiles.take(self.partition.row_tiles) {
+            let Some(counts) = Partial::new(self.fields, &mut stats[..words], None).counts else { return };
+            let rows = tile_range(tile, lanes, count);
+            target.ranks[rows.clone()].copy_from_slice(&counts.above[..rows.len()]);
+            target.negatives[rows.clone()].copy_from_slice(&counts.negatives[..rows.len()]);
+            target.excluded[rows.clone()].copy_from_slice(&counts.excluded[..rows.len()]);
+        }
     }
 
     fn finish_tile(
@@ -65,7 +83,7 @@ impl<T: Element> RowSweep<'_, T> {
     ) {
         let (lanes, dim) = (self.partition.lanes, self.problem.dim);
         let rows = tile_range(tile, lanes, self.problem.rows);
-        let mut merged = merge_splits(stats, outputs, lanes, dim, rows.len());
+        let mut merged = merge_splits(self.fields, stats, outputs, lanes, dim, rows.len());
         let mut scratch = self.prepared.scratch();
         let scratch = &mut *scratch;
         let users = load(self.users, rows.clone(), dim, self.user_norms, 0, &mut scratch.owned);
@@ -76,41 +94,84 @@ impl<T: Element> RowSweep<'_, T> {
         // The sweep's own rounding of 1/tau: an error common to all logits cancels in LSE - z+.
         let inverse_temperature = f64::from(self.scale) / LOG2_E;
         for (k, i) in rows.enumerate() {
-            let (max, sum) = (merged.max[k], merged.sum[k]);
-            if let Some(output) = merged.output_row(k, dim).filter(|_| sum != 0.0) {
-                output.iter_mut().for_each(|o| *o /= sum);
-            }
-            let lse = (f64::from(max) + f64::from(sum).log2()) / LOG2_E;
-            let correction = match (config.get_positive_correction(), batch.log_q) {
-                (PositiveCorrection::Corrected, Some(log_q)) => {
-                    self.correction.of(log_q[positives.start + k])
+            let log_q = batch.log_q.map(|log_q| log_q[positives.start + k]);
+            let of_log_q = log_q.filter(|_| self.corrects_positive).map_or(0.0, |q| self.correction.of(q));
+            let score = dot(users.row(k), items.row(k)) * inverse_temperature;
+            let z_positive = score + self.correction.bias + of_log_q;
+            let (lse, softmax_sum) = match self.fields.link {
+                Link::Softmax => {
+                    let sum = merged.sum[k];
+                    ((f64::from(merged.max[k]) + f64::from(sum).log2()) / LOG2_E, sum)
                 }
-                _ => 0.0,
+                Link::Sigmoid => (f64::from(merged.max[k]), 1.0),
             };
-            let z_positive = dot(users.row(k), items.row(k)) * inverse_temperature + correction;
-            let term = match sum {
-                0.0 => objective::sampled_softmax(f32::NEG_INFINITY, 0.0),
-                _ => objective::sampled_softmax_at((lse - z_positive) as f32),
+            if let Some(output) = merged.output_row(k, dim).filter(|_| softmax_sum != 0.0) {
+                output.iter_mut().for_each(|o| *o /= softmax_sum);
+            }
+            let negatives = merged.counts.as_ref().map_or(0, |counts| counts.negatives[k]);
+            let term = match self.fields.link {
+                Link::Softmax if softmax_sum == 0.0 => RowTerm::NOTHING,
+                link => {
+                    let x = if link == Link::Softmax { lse - z_positive } else { lse };
+                    let row = objective::Row {
+                        x: x as f32,
+                        z_positive: z_positive as f32,
+                        negatives: negatives as f32,
+                        inverse_temperature: inverse_temperature as f32,
+                        log_rest: log_q.map_or(0.0, |log_q| self.correction.log_rest(log_q)) as f32,
+                    };
+                    objective::evaluate(config.get_objective(), row)
+                }
+            };
+            let mass = if self.fields.link == Link::Softmax { 1.0 } else { merged.sum[k] };
+            let moment = merged.moment.as_ref().filter(|_| self.correction.scale != 0.0);
+            let moment = moment.map_or(0.0, |moment| {
+                let whole = f64::from(moment[k]) / (LOG2_E * f64::from(softmax_sum));
+                if softmax_sum == 0.0 { 0.0 } else { whole - self.correction.bias * f64::from(mass) }
+            });
+            target.rows[k] = RowState {
+                max: if self.fields.link == Link::Softmax { merged.max[k] } else { 0.0 },
+                sum: softmax_sum,
+                negative: term.negative,
+                positive: term.positive,
+                inverse_temperature: term.inverse_temperature,
+                mass,
+                moment: moment as f32,
+                positive_moment: if merged.moment.is_some() { of_log_q as f32 } else { 0.0 },
+                log_q: self.d_log_q(config, log_q, &term),
             };
             let weight = weights.map_or(1.0, |weights| weights[i]);
-            target.rows[k] = RowState { max, sum, negative: term.negative, positive: term.positive };
             // A row of weight 0 takes no part, whatever its loss.
             target.losses[k] = if weight == 0.0 { 0.0 } else { weight * term.loss };
             target.log_sum_exp[k] = lse as f32;
             target.z_positive[k] = z_positive as f32;
         }
     }
+
+    /// dloss / dlog_q_+ of a row as it concerns its positive alone.
+    fn d_log_q(&self, config: &LossConfig, log_q: Option<f32>, term: &RowTerm) -> f32 {
+        match log_q {
+            Some(log_q) if config.get_objective() == Objective::CorrectedLogQ => {
+                // lambda log(1 - q), w of it.
+                (f64::from(term.negative) * self.correction.scale / (1.0 - (-f64::from(log_q)).exp())) as f32
+            }
+            Some(_) if self.corrects_positive => (f64::from(term.positive) * self.correction.scale) as f32,
+            _ => 0.0,
+        }
+    }
 }
 
 /// Merges the splits of one row tile into the first, in order.
-fn merge_splits<'a>(
+pub(super) fn merge_splits<'a>(
+    fields: Fields,
     stats: &'a mut [f32],
     outputs: Option<&'a mut [f32]>,
     lanes: usize,
     dim: usize,
     rows: usize,
 ) -> Partial<'a> {
-    let (first, stats) = stats.split_at_mut(2 * lanes);
+    let words = fields.words() * lanes;
+    let (first, stats) = stats.split_at_mut(words);
     let (output, outputs) = match outputs {
         None => (None, None),
         Some(outputs) => {
@@ -118,18 +179,18 @@ fn merge_splits<'a>(
             (Some(output), Some(outputs))
         }
     };
-    let mut merged = Partial::new(first, output);
+    let mut merged = Partial::new(fields, first, output);
     let mut outputs = outputs.map(|outputs| outputs.chunks_exact_mut(lanes * dim));
-    for stats in stats.chunks_exact_mut(2 * lanes) {
+    for stats in stats.chunks_exact_mut(words) {
         let output = outputs.as_mut().and_then(Iterator::next);
-        merged.merge(&Partial::new(stats, output), rows, dim);
+        merged.merge(&Partial::new(fields, stats, output), rows, dim);
     }
     merged
 }
 
 impl<T: Element> RowSweep<'_, T> {
-    /// `du_i = g_i / tau (a_i O_i - b_i v+)`, `d(1/tau)_i = tau <u_i, du_i>`, and what the column sweep
-    /// needs of each row.
+    /// `du_i = g_i / tau (a_i O_i - b_i v+)`, `d(1/tau)_i = tau <u_i, du_i>` (and what does not go through scores), and
+    /// what the column sweep needs of each row.
     ///
     /// `coefficient(i)` is g_i. A row without any gradient gets exact zeros, whatever it holds.
     pub(super) fn user_gradients<G: Element>(
@@ -159,7 +220,7 @@ impl<T: Element> RowSweep<'_, T> {
             let items = load(items.embeddings, positives, dim, self.column_norms, 0, &mut scratch.streamed);
             for (k, i) in rows.enumerate() {
                 let row = &forward.rows[i];
-                let gradient = row_gradient(row, coefficient(i) * inverse_temperature);
+                let gradient = row_gradient(row, coefficient(i), inverse_temperature);
                 max[k] = row.max;
                 weight[k] = column_weight(gradient.negative, row.sum);
                 gradients[k] = gradient;
@@ -172,27 +233,33 @@ impl<T: Element> RowSweep<'_, T> {
                 for ((du, o), v) in du.iter_mut().zip(&outputs[k * dim..]).zip(items.row(k)) {
                     *du = gradient.negative * o - gradient.positive * v;
                 }
-                gradients[k].d_inverse_temperature = dot(users.row(k), du) / inverse_temperature;
+                gradients[k].d_inverse_temperature += dot(users.row(k), du) / inverse_temperature;
                 store_gradient(du, users.row(k), self.user_norms.map(|norms| norms[i]), target);
             }
         });
     }
 }
 
-/// `scale` is g_i / tau.
-fn row_gradient(row: &RowState, scale: f64) -> RowGradient {
-    if scale == 0.0 {
+/// All of a row's gradient but what needs its embeddings. `g` is g_i.
+fn row_gradient(row: &RowState, g: f64, inverse_temperature: f64) -> RowGradient {
+    if g == 0.0 {
         return RowGradient::default();
     }
+    let (negative, positive) = (f64::from(row.negative), f64::from(row.positive));
+    let [mass, moment, positive_moment] = [row.mass, row.moment, row.positive_moment].map(f64::from);
+    // Log q inside the temperature is a logit's share of 1/tau, too.
+    let through_log_q = (negative * moment - positive * positive_moment) / inverse_temperature;
     RowGradient {
-        negative: (scale * f64::from(row.negative)) as f32,
-        positive: (scale * f64::from(row.positive)) as f32,
-        d_inverse_temperature: 0.0,
+        negative: (g * inverse_temperature * negative) as f32,
+        positive: (g * inverse_temperature * positive) as f32,
+        log_q: (g * f64::from(row.log_q)) as f32,
+        d_inverse_temperature: g * (f64::from(row.inverse_temperature) + through_log_q),
+        d_bias: g * (negative * mass - positive),
     }
 }
 
 /// What multiplies `2^(x - max)` in the column self. An infinite sum leaves no defined softmax: NaN.
-fn column_weight(negative: f32, sum: f32) -> f32 {
+pub(super) fn column_weight(negative: f32, sum: f32) -> f32 {
     match negative {
         0.0 => 0.0,
         _ if sum.is_infinite() => f32::NAN,

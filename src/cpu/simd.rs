@@ -7,7 +7,7 @@
 use pulp::{Arch, Simd, WithSimd};
 
 /// Vectors handled together, so that running maxima and sums stay in registers.
-const UNROLL: usize = 4;
+pub(super) const UNROLL: usize = 4;
 
 /// Owned rows of a tile: a multiple of every SIMD width times [`UNROLL`].
 pub(super) const LANE_STEP: usize = 64;
@@ -26,7 +26,7 @@ const EXP2: [f32; 7] = [
 
 /// `2^x`, within 2 ulp; 0 below -126 (no subnormal results), +inf from 128 on, NaN for NaN.
 #[inline(always)]
-fn exp2<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
+pub(super) fn exp2<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
     // Adding 1.5 * 2^23 rounds to an integer and leaves it in the low mantissa bits.
     let magic = simd.splat_f32s(12_582_912.0);
     let shifted = simd.add_f32s(x, magic);
@@ -47,7 +47,7 @@ fn exp2<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
 
 /// `x = score * scale + bias`, -inf where the cell is absent.
 #[inline(always)]
-fn logit<S: Simd>(simd: S, score: S::f32s, scale: S::f32s, bias: S::f32s) -> S::f32s {
+pub(super) fn logit<S: Simd>(simd: S, score: S::f32s, scale: S::f32s, bias: S::f32s) -> S::f32s {
     let absent = simd.splat_f32s(f32::NEG_INFINITY);
     let x = simd.mul_add_e_f32s(score, scale, bias);
     simd.select_f32s(simd.equal_f32s(score, absent), absent, x)

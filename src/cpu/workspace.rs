@@ -3,6 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::exclusion::Groups;
+use super::partial::Fields;
 use super::tiles::{RowPartition, STREAMED, lanes, most_column_tiles};
 use crate::{Error, LossConfig, Problem, Result};
 
@@ -17,6 +18,16 @@ pub(super) struct RowState {
     pub(super) negative: f32,
     /// `b_i` of the objective.
     pub(super) positive: f32,
+    /// The objective's own derivative with respect to 1/tau.
+    pub(super) inverse_temperature: f32,
+    /// `sum_j W_ij` of the sigmoid link, 1 for the softmax.
+    pub(super) mass: f32,
+    /// `sum_j W_ij log q's part of z_ij`, where log q stands inside the temperature.
+    pub(super) moment: f32,
+    /// The same part of z+.
+    pub(super) positive_moment: f32,
+    /// dloss / dlog_q_+.
+    pub(super) log_q: f32,
 }
 
 /// What the column sweep needs of one row.
@@ -26,8 +37,12 @@ pub(super) struct RowGradient {
     pub(super) negative: f32,
     /// `g_i b_i / tau`.
     pub(super) positive: f32,
+    /// `g_i` times dloss / dlog_q_+.
+    pub(super) log_q: f32,
     /// The row's share of dloss / d(1/tau).
     pub(super) d_inverse_temperature: f64,
+    /// The row's share of dloss / dbias.
+    pub(super) d_bias: f64,
 }
 
 /// One thread's buffers.
@@ -45,6 +60,10 @@ pub(super) struct Scratch {
     pub(super) bias: Vec<f32>,
     /// `[lanes]` running maxima.
     pub(super) max: Vec<f32>,
+    /// `[lanes]` the positives' logits in base 2, where ranks are counted.
+    pub(super) reference: Vec<f32>,
+    /// `[lanes]` sums of gradient weights.
+    pub(super) mass: Vec<f32>,
     /// `[2, lanes]` positions in the excluded partners by item and by user.
     pub(super) cursors: Vec<u32>,
 }
@@ -73,12 +92,16 @@ pub(super) struct Prepared {
 pub(super) struct Forward {
     /// `[row_tiles, splits, lanes, D]`: partial O, then O itself in each tile's first split.
     pub(super) outputs: Vec<f32>,
-    /// `[row_tiles, splits, 2, lanes]`: maxima and sums of the partials.
+    /// `[row_tiles, splits, words, lanes]`: statistics of the partials, see [`Fields`].
     pub(super) stats: Vec<f32>,
     pub(super) rows: Vec<RowState>,
     pub(super) row_losses: Vec<f32>,
     pub(super) log_sum_exp: Vec<f32>,
     pub(super) z_positive: Vec<f32>,
+    /// `[B]` each, if counted.
+    pub(super) ranks: Vec<u32>,
+    pub(super) negatives: Vec<u32>,
+    pub(super) excluded: Vec<u32>,
 }
 
 /// What the backward row stage writes and sweep 2 reads.
@@ -102,6 +125,8 @@ struct Sizes {
     scratch_lanes: usize,
     threads: usize,
     gradients: bool,
+    words: usize,
+    counts: bool,
     norms: bool,
     same_item: bool,
     same_user: bool,
@@ -119,6 +144,8 @@ impl Sizes {
             scratch_lanes: partition.lanes.max(lanes(problem.gradient_columns())),
             threads: rayon::current_num_threads(),
             gradients,
+            words: Fields::of(config).words(),
+            counts: config.sweep_features().counts,
             norms: config.normalizes(),
             same_item: config.excludes_same_item(),
             same_user: config.excludes_same_user(),
@@ -131,8 +158,11 @@ impl Sizes {
         let per_thread = size_of::<Mutex<Scratch>>() as u128
             + times(STREAMED, self.scratch_lanes) * 4
             + times(STREAMED + 2 * self.scratch_lanes, self.dim) * 4
-            + times(STREAMED.max(self.scratch_lanes) + 3 * self.scratch_lanes, 4);
-        let mut bytes = times(self.rows, row) + times(self.items, 2 * self.row_lanes * 4);
+            + times(STREAMED.max(self.scratch_lanes) + 5 * self.scratch_lanes, 4);
+        let mut bytes = times(self.rows, row) + times(self.items, self.words * self.row_lanes * 4);
+        if self.counts {
+            bytes += times(self.rows, 3 * 4);
+        }
         if self.gradients {
             bytes += times(self.items, self.row_lanes) * self.dim as u128 * 4;
             bytes += times(self.rows, size_of::<RowGradient>() + 2 * 4);
@@ -159,6 +189,15 @@ pub(super) fn grow<T: Clone + Default>(buffer: &mut Vec<T>, len: usize) -> Resul
     Ok(())
 }
 
+/// A fresh buffer.
+pub(super) fn filled<T: Clone>(len: usize, value: T) -> Result<Vec<T>> {
+    let mut buffer = Vec::new();
+    let bytes = len as u128 * size_of::<T>() as u128;
+    buffer.try_reserve_exact(len).map_err(|_| Error::OutOfMemory { bytes })?;
+    buffer.resize(len, value);
+    Ok(buffer)
+}
+
 impl Workspace {
     /// Bytes that [`Workspace::reserve`] brings a fresh workspace to, on the current thread pool.
     pub(super) fn bytes(problem: &Problem, config: &LossConfig, gradients: bool) -> u128 {
@@ -177,7 +216,12 @@ impl Workspace {
         grow(&mut forward.row_losses, rows)?;
         grow(&mut forward.log_sum_exp, rows)?;
         grow(&mut forward.z_positive, rows)?;
-        grow(&mut forward.stats, items * 2 * row_lanes)?;
+        grow(&mut forward.stats, items * sizes.words * row_lanes)?;
+        if sizes.counts {
+            grow(&mut forward.ranks, rows)?;
+            grow(&mut forward.negatives, rows)?;
+            grow(&mut forward.excluded, rows)?;
+        }
         if gradients {
             grow(&mut forward.outputs, items * row_lanes * dim)?;
             grow(&mut backward.rows, rows)?;
@@ -227,6 +271,8 @@ impl Scratch {
         grow(&mut self.accumulator, lanes * dim)?;
         grow(&mut self.bias, STREAMED.max(lanes))?;
         grow(&mut self.max, lanes)?;
+        grow(&mut self.reference, lanes)?;
+        grow(&mut self.mass, lanes)?;
         grow(&mut self.cursors, 2 * lanes)
     }
 }

@@ -29,26 +29,27 @@ arguments! {
         batch_count: i32, extra_count: i32, bank_count: i32, dim: i32,
     }
 
-    PrepareColumns: 152 {
+    PrepareColumns: 160 {
         columns: Columns,
         log_q: [u64; 3], item_ids: [u64; 3],
-        state: u64, entered: u64, bias: u64, ids: u64, norms: u64,
+        state: u64, entered: u64, bias: u64, ids: u64, norms: u64, scalars: u64,
         warm_up: u64, max_age: u64,
-        logq_scale: f32, padding: i32,
+        logq_scale: f32, inside: i32,
     }
 
-    PrepareRows: 72 {
-        users: u64, items: u64, bias: u64, column_norms: u64, inverse_temperature: u64,
-        norms: u64, positive: u64,
+    PrepareRows: 80 {
+        users: u64, items: u64, bias: u64, column_norms: u64, scalars: u64,
+        norms: u64, positive: u64, reference: u64,
         rows: i32, dim: i32, offset: i32, corrected: i32,
     }
 
-    Stream: 160 {
+    Stream: 200 {
         columns: Columns,
         users: u64, row_norms: u64, column_norms: u64, bias: u64, item_ids: u64, user_ids: u64,
         inverse_temperature: u64, reference: u64, coefficient: u64,
-        maximum: u64, sum: u64, output: u64,
-        rows: i32, offset: i32, owned: i32, tiles_per_split: i32, aligned: i32, padding: i32,
+        row_bias: u64, column_reference: u64, column_coefficient: u64,
+        maximum: u64, sum: u64, moment: u64, counts: u64, output: u64,
+        rows: i32, offset: i32, owned: i32, tiles_per_split: i32, aligned: i32, link: i32,
     }
 
     /// The partial results of a sweep; see `ranges`.
@@ -67,35 +68,41 @@ arguments! {
 
     Scale: 64 { columns: Columns, norms: u64, bias: u64, to: u64 }
 
-    Merge: 80 {
-        maximum: u64, sum: u64, output: u64, lse: u64, row_maximum: u64, row_sum: u64,
+    Merge: 128 {
+        maximum: u64, sum: u64, moment: u64, counts: u64, output: u64, lse: u64, row_maximum: u64, row_sum: u64,
+        row_mass: u64, row_moment: u64, row_counts: u64,
         cut: Cut,
-        rows: i32, dim: i32,
+        rows: i32, dim: i32, link: i32, padding: i32,
     }
 
-    Objective: 72 {
-        lse: u64, maximum: u64, sum: u64, positive: u64, weights: u64, loss: u64, a: u64, b: u64,
-        rows: i32, padding: i32,
+    Objective: 120 {
+        lse: u64, maximum: u64, sum: u64, positive: u64, weights: u64, negatives: u64, log_q: u64, scalars: u64,
+        loss: u64, a: u64, b: u64, direct: u64,
+        rows: i32, offset: i32, objective: i32, parameter: f32, logq_scale: f32, padding: i32,
     }
 
     ReduceLosses: 32 { loss: u64, weights: u64, scalars: u64, rows: i32, reduction: i32 }
 
-    RowGradients: 160 {
+    RowGradients: 232 {
         users: u64, items: u64, row_norms: u64, column_norms: u64, weights: u64, upstream: u64,
         scalars: u64, a: u64, b: u64, sum: u64, output: u64,
-        coefficient: u64, positive_coefficient: u64, temperature_term: u64, d_users: u64,
+        direct: u64, moment: u64, mass: u64, bias: u64, log_q: u64,
+        coefficient: u64, positive_coefficient: u64, temperature_term: u64, bias_term: u64, log_q_term: u64,
+        d_users: u64,
         cut: Cut,
         rows: i32, dim: i32, offset: i32, upstream_per_row: i32,
+        corrected: i32, corrected_log_q: i32, inside: i32, logq_scale: f32,
     }
 
-    ReduceTerms: 24 { terms: u64, scalars: u64, rows: i32, padding: i32 }
+    ReduceTerms: 32 { terms: u64, bias_terms: u64, scalars: u64, rows: i32, padding: i32 }
 
-    ColumnGradients: 136 {
+    ColumnGradients: 176 {
         columns: Columns,
         users: u64, row_norms: u64, column_norms: u64, partials: u64, positive_coefficient: u64,
-        scalars: u64, d_items: u64, d_extra: u64,
+        masses: u64, log_q_term: u64,
+        scalars: u64, d_items: u64, d_extra: u64, d_log_q: u64, d_extra_log_q: u64,
         cut: Cut,
-        rows: i32, offset: i32,
+        rows: i32, offset: i32, logq_scale: f32, inside: i32,
     }
 
     BankPush: 88 {
@@ -103,6 +110,30 @@ arguments! {
         ring: u64, ring_log_q: u64, ring_item_ids: u64, entered: u64, state: u64,
         capacity: u64, count: u64,
         dim: i32, padding: i32,
+    }
+
+    Frequency: 96 {
+        ids: u64, last_step: u64, interval: u64, state: u64, log_q: u64,
+        count: u64, buckets: u64, seed: u64,
+        hashes: i32, direct: i32, learning_rate: f32, kept: f32, low: f32, high: f32,
+        advance: i32, padding: i32,
+    }
+
+    Counter: 56 {
+        ids: u64, counts: u64, state: u64, log_q: u64,
+        count: u64, size: u64, draws: f64,
+    }
+
+    Sample: 128 {
+        threshold: u64, alias: u64, probability: u64, state: u64, ids: u64, log_q: u64, keys: u64, first: u64,
+        count: u64, slots: u64, range: u64, reserved: u64, seed: u64, limit: u64,
+        log_range: f64, law: i32, unique: i32,
+    }
+
+    MixedLogQ: 160 {
+        log_q: [u64; 8], log_scale: [f64; 8], log_total: f64,
+        mixed: u64, count: u64,
+        pools: i32, padding: i32,
     }
 }
 
@@ -112,7 +143,10 @@ pub(super) mod scalars {
     pub(crate) const LOSS: usize = 1;
     pub(crate) const WEIGHT_SUM: usize = 2;
     pub(crate) const D_INVERSE_TEMPERATURE: usize = 4;
-    pub(crate) const WORDS: usize = 5;
+    pub(crate) const BIAS: usize = 5;
+    pub(crate) const D_BIAS: usize = 6;
+    pub(crate) const D_LOG_INVERSE_TEMPERATURE: usize = 7;
+    pub(crate) const WORDS: usize = 8;
 }
 
 /// The struct `BankState`: u64 words at these places.
@@ -121,4 +155,19 @@ pub(super) mod bank_state {
     pub(crate) const LENGTH: usize = 1;
     pub(crate) const STEP: usize = 2;
     pub(crate) const WORDS: usize = 3;
+}
+
+/// The structs `FrequencyState` and `CounterState`: u64 words at these places.
+pub(super) mod frequency_state {
+    pub(crate) const STEP: usize = 0;
+    pub(crate) const TOTAL: usize = 0;
+    pub(crate) const UNKNOWN: usize = 1;
+    pub(crate) const WORDS: usize = 2;
+}
+
+/// The struct `SamplerState`: u64 words at these places.
+pub(super) mod sampler_state {
+    pub(crate) const CALL: usize = 0;
+    pub(crate) const TRIES: usize = 1;
+    pub(crate) const WORDS: usize = 2;
 }

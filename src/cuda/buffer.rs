@@ -75,6 +75,23 @@ impl<T: Pod> Buffer<T> {
             .map_err(|e| driver_error("filling a buffer", e))
     }
 
+    /// Enqueues writing one 32-bit word to every element.
+    pub(super) fn set_words(&mut self, word: u32) -> Result<()> {
+        if size_of::<T>() != 4 || self.len == 0 {
+            return Err(Error::Length {
+                what: "words",
+                got: self.len,
+                expected: 1,
+                why: "elements of 4 bytes",
+            });
+        }
+        self.bind()?;
+        let stream = self.device.stream().cu_stream();
+        // SAFETY: elements are 4 bytes, and as many as the buffer has.
+        unsafe { sys::cuMemsetD32Async(self.pointer, word, self.len, stream).result() }
+            .map_err(|e| driver_error("filling a buffer", e))
+    }
+
     /// Enqueues writing one 32-bit word at element `index`. Unlike a copy from the host it can be captured.
     pub(super) fn write_word(&mut self, index: usize, word: u32) -> Result<()> {
         let expected = index + 1;

@@ -8,7 +8,7 @@ use super::launch::{Grid, Span, launch, per_dtype};
 use super::module::{File, dtype_index};
 use super::plan::Sweep;
 use super::workspace::Workspace;
-use crate::{Element, LossConfig, Problem, Result};
+use crate::{Element, LogQOrder, LossConfig, Problem, Result};
 
 const PREPARE: [&str; 3] = per_dtype!("prepare_columns");
 /// By embedding type, then by gradient type.
@@ -46,10 +46,11 @@ pub(super) fn prepare<T: Element>(
         bias: Span::from(&workspace.bias).holds(count, "the column bias")?,
         ids: ids.holds_or_null(count, "item ids")?,
         norms: inputs.column_norms(workspace, count)?,
+        scalars: workspace.scalars(),
         warm_up: inputs.bank.warm_up,
         max_age: inputs.bank.max_age,
         logq_scale: config.get_logq_scale(),
-        padding: 0,
+        inside: i32::from(config.get_logq_order() == LogQOrder::InsideTemperature),
     };
     let name = PREPARE[dtype_index(T::DTYPE)];
     // SAFETY: every length that the kernel reads or writes is checked above; `ids` is null unless every segment has
@@ -57,19 +58,43 @@ pub(super) fn prepare<T: Element>(
     unsafe { launch(device, File::Columns, name, Grid::warps(count), &arguments) }
 }
 
-/// dv from the second sweep's partial sums; `d_extra` is null when the extra negatives are constants.
+/// Where the columns' gradients go; null: not wanted.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Targets<G> {
+    pub(super) items: Span<G>,
+    pub(super) extra: Span<G>,
+    pub(super) log_q: Span<f32>,
+    pub(super) extra_log_q: Span<f32>,
+}
+
+impl<G> Targets<G> {
+    /// Whether the second sweep sums its weights by column.
+    pub(super) fn want_masses(&self) -> bool {
+        !self.log_q.is_null() || !self.extra_log_q.is_null()
+    }
+
+    /// The columns that the second sweep owns.
+    pub(super) fn owned(&self, problem: &Problem) -> usize {
+        let extra = !self.extra.is_null() || !self.extra_log_q.is_null();
+        if extra { problem.gradient_columns() } else { problem.batch_columns }
+    }
+}
+
+/// dv and dlog_q from the second sweep's partial sums.
 pub(super) fn gradients<T: Element, G: Element>(
     device: &Device,
     inputs: &Inputs<T>,
     workspace: &Workspace,
+    config: &LossConfig,
     sweep: &Sweep,
-    d_items: Span<G>,
-    d_extra: Span<G>,
+    targets: Targets<G>,
 ) -> Result<()> {
     let problem = &inputs.problem;
     let Problem { rows, dim, batch_columns, .. } = *problem;
     let owned = usize::try_from(sweep.cut.owners).unwrap_or(0);
     let extra = owned - batch_columns;
+    let masses = Span::from(&workspace.masses).only_if(targets.want_masses());
+    let log_q_term = Span::from(&workspace.log_q_term).only_if(targets.want_masses());
     let arguments = arguments::ColumnGradients {
         columns: inputs.columns(false)?,
         users: inputs.users.holds(rows * dim, "users")?,
@@ -77,12 +102,18 @@ pub(super) fn gradients<T: Element, G: Element>(
         column_norms: inputs.column_norms(workspace, problem.gradient_columns())?,
         partials: Span::from(&workspace.partials).holds(sweep.cut.floats(dim), "partials")?,
         positive_coefficient: Span::from(&workspace.positive_coefficient).holds(rows, "coefficients")?,
+        masses: masses.holds_or_null(sweep.cut.partial_rows(), "column masses")?,
+        log_q_term: log_q_term.holds_or_null(rows, "terms of log_q")?,
         scalars: workspace.scalars(),
-        d_items: d_items.holds(batch_columns * dim, "the gradient of items")?,
-        d_extra: d_extra.holds(extra * dim, "the gradient of extra")?,
+        d_items: targets.items.holds(batch_columns * dim, "the gradient of items")?,
+        d_extra: targets.extra.holds_or_null(extra * dim, "the gradient of extra")?,
+        d_log_q: targets.log_q.holds_or_null(batch_columns, "the gradient of log_q")?,
+        d_extra_log_q: targets.extra_log_q.holds_or_null(extra, "the gradient of extra log_q")?,
         cut: sweep.cut,
         rows: int(rows),
         offset: int(problem.offset),
+        logq_scale: config.get_logq_scale(),
+        inside: i32::from(config.get_logq_order() == LogQOrder::InsideTemperature),
     };
     let name = GRADIENTS[dtype_index(T::DTYPE)][dtype_index(G::DTYPE)];
     // SAFETY: every length that the kernel reads or writes is checked above.

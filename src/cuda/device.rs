@@ -1,10 +1,11 @@
 //! The device: a context, the caller's stream, and what is loaded and counted once per context.
 
+use std::any::Any;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use cudarc::driver::sys::{CUdevice_attribute_enum as Attribute, CUresult, CUstream, CUstreamCaptureStatus};
+use cudarc::driver::sys::{CUdevice_attribute_enum as Attribute, CUresult, CUstreamCaptureStatus};
 use cudarc::driver::{CudaContext, CudaStream, DriverError};
 
 use super::module::Modules;
@@ -16,6 +17,8 @@ use crate::{Error, Result};
 pub struct Device {
     shared: Arc<Shared>,
     stream: Arc<CudaStream>,
+    /// What must outlive the stream; dropped after it.
+    _keeper: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 /// What all devices of one context share: compiled kernels, properties, counters.
@@ -51,27 +54,29 @@ impl Device {
         Self::on_stream(primary_context(ordinal)?.default_stream())
     }
 
-    /// A stream of the caller's.
+    /// A stream of the caller's. [`crate::link::raw::adopt_stream`] takes one of another library.
     ///
     /// # Errors
     /// [`Error::Driver`].
     pub fn on_stream(stream: Arc<CudaStream>) -> Result<Self> {
-        let shared = Shared::of(stream.context())?;
-        Ok(Self { shared, stream })
+        Ok(Self { shared: Shared::of(stream.context())?, stream, _keeper: None })
     }
 
-    /// A stream of another library, on the primary context of device `ordinal`.
-    ///
-    /// # Safety
-    /// `stream` must be a live stream of that context and stay alive as long as this device, its clones
-    /// and whatever was made from them.
+    /// As [`Device::on_stream`]; `keeper` lives as long as this device, its clones and whatever is made from them.
+    pub(crate) fn on_kept_stream(
+        stream: Arc<CudaStream>,
+        keeper: Arc<dyn Any + Send + Sync>,
+    ) -> Result<Self> {
+        Ok(Self { _keeper: Some(keeper), ..Self::on_stream(stream)? })
+    }
+
+    /// Orders what is enqueued on this stream from now on after what `other`'s stream holds now: an event is recorded
+    /// there and waited for here. The host waits for nothing, and no other stream is touched.
     ///
     /// # Errors
-    /// As [`Device::new`].
-    pub unsafe fn adopt_stream(ordinal: usize, stream: CUstream) -> Result<Self> {
-        let context = primary_context(ordinal)?;
-        // SAFETY: the caller vouches for the stream; the wrapper does not destroy it.
-        Self::on_stream(unsafe { context.wrap_borrowed_stream(stream) })
+    /// [`Error::Driver`].
+    pub fn wait_for(&self, other: &Self) -> Result<()> {
+        self.stream.join(&other.stream).map_err(|e| driver_error("ordering two streams", e))
     }
 
     /// The stream.
@@ -106,7 +111,7 @@ impl Device {
         self.stream.synchronize().map_err(|e| driver_error("waiting for the stream", e))
     }
 
-    pub(super) fn context(&self) -> &Arc<CudaContext> {
+    pub(crate) fn context(&self) -> &Arc<CudaContext> {
         &self.shared.context
     }
 
@@ -185,7 +190,7 @@ impl Shared {
 }
 
 /// The primary context of a device, once it is certain that cudarc will not panic.
-fn primary_context(ordinal: usize) -> Result<Arc<CudaContext>> {
+pub(crate) fn primary_context(ordinal: usize) -> Result<Arc<CudaContext>> {
     probe_driver()?;
     let count = match CudaContext::device_count() {
         Ok(count) => usize::try_from(count).unwrap_or(0),
@@ -219,6 +224,6 @@ fn probe_driver() -> Result<()> {
     Err(Error::NoDriver(reason))
 }
 
-pub(super) fn driver_error(what: &'static str, error: DriverError) -> Error {
+pub(crate) fn driver_error(what: &'static str, error: DriverError) -> Error {
     Error::Driver { what, code: format!("{:?}", error.0) }
 }

@@ -12,8 +12,7 @@ use crate::{Element, Length, LossConfig, Problem, Result};
 #[derive(Debug)]
 pub(super) struct Inputs<T> {
     pub(super) problem: Problem,
-    /// Whether embeddings are normalised: the workspace may hold the norms of an earlier call.
-    pub(super) normalizes: bool,
+    pub(super) config: LossConfig,
     pub(super) users: Span<T>,
     pub(super) items: Span<T>,
     pub(super) extra: Span<T>,
@@ -43,6 +42,13 @@ impl<T> Bank<T> {
 
 /// Holds the uses of the caller's buffers until the launches are enqueued, then records them.
 pub(super) type Guards<'s> = Vec<Bound<'s>>;
+
+impl<T> Inputs<T> {
+    /// Whether any logit is corrected by log q.
+    pub(super) fn corrects(&self) -> bool {
+        !self.log_q[0].is_null()
+    }
+}
 
 impl<T: Element> Inputs<T> {
     /// Binds a batch that [`Problem::new`] has checked.
@@ -80,7 +86,7 @@ impl<T: Element> Inputs<T> {
         let user_ids = optional(device, batch.user_ids.as_ref(), "user_ids", &mut guards)?;
         let inputs = Self {
             problem,
-            normalizes: config.normalizes(),
+            config: *config,
             users,
             items,
             extra: embeddings,
@@ -108,15 +114,15 @@ impl<T: Element> Inputs<T> {
         })
     }
 
-    /// The users' norms, null unless normalising.
+    /// The users' norms, null unless normalising: the workspace may hold those of an earlier call.
     pub(super) fn row_norms(&self, workspace: &Workspace) -> Result<u64> {
-        let norms = Span::from(&workspace.row_norms).only_if(self.normalizes);
+        let norms = Span::from(&workspace.row_norms).only_if(self.config.normalizes());
         norms.holds_or_null(2 * self.problem.rows, "row norms")
     }
 
     /// The first columns' norms, null unless normalising.
     pub(super) fn column_norms(&self, workspace: &Workspace, columns: usize) -> Result<u64> {
-        let norms = Span::from(&workspace.column_norms).only_if(self.normalizes);
+        let norms = Span::from(&workspace.column_norms).only_if(self.config.normalizes());
         norms.holds_or_null(2 * columns, "column norms")
     }
 

@@ -1,6 +1,7 @@
 //! The loss object: its workspace and its entry points.
 
 use super::arguments::scalars;
+use super::columns::Targets;
 use super::device::Device;
 use super::inputs::Inputs;
 use super::launch::Span;
@@ -8,6 +9,7 @@ use super::module::File;
 use super::output::Output;
 use super::plan::{Hardware, Plan, Sweep};
 use super::view::View;
+use super::view::{Bound, ViewMut};
 use super::workspace::{Purpose, Sizes, Workspace};
 use super::{Batch, Gradients, columns, rows, stream, stream_mma};
 use crate::problem::check_length;
@@ -44,7 +46,7 @@ impl InBatchLoss {
         let forward = State::Nothing("there was none");
         let hardware = device.hardware();
         let mut loss = Self { device: device.clone(), hardware, config, workspace, forward };
-        loss.write_temperature()?;
+        loss.write_parameters()?;
         Ok(loss)
     }
 
@@ -78,7 +80,7 @@ impl InBatchLoss {
     pub fn set_config(&mut self, config: LossConfig) -> Result<()> {
         self.config = config;
         self.forward = State::Nothing("the configuration was changed in between");
-        self.write_temperature()
+        self.write_parameters()
     }
 
     /// Enqueues a change of the temperature, which lives in device memory: steps captured in a graph see it at
@@ -130,7 +132,7 @@ impl InBatchLoss {
         gradients: &mut Gradients<'_, G>,
     ) -> Result<Output<'_>> {
         let problem = Problem::new(batch, &self.config)?;
-        problem.check_gradients(gradients)?;
+        problem.check_gradients(batch, gradients)?;
         self.forward = State::Nothing("a step came in between");
         let sweep = self.enqueue_loss(batch, problem, Purpose::Backward)?;
         self.enqueue_gradients(batch, problem, &sweep, None, gradients)?;
@@ -162,7 +164,7 @@ impl InBatchLoss {
         gradients: &mut Gradients<'_, G>,
     ) -> Result<Output<'_>> {
         let problem = Problem::new(batch, &self.config)?;
-        problem.check_gradients(gradients)?;
+        problem.check_gradients(batch, gradients)?;
         let sweep = match self.forward {
             State::Forward(forward, sweep) if forward.same_but_bank(&problem) => sweep,
             State::Forward(..) => return Err(Error::NoForward("its shape was another")),
@@ -183,7 +185,7 @@ impl InBatchLoss {
     pub fn poison_workspace(&mut self) -> Result<()> {
         self.forward = State::Nothing("the workspace was poisoned");
         self.workspace.poison()?;
-        self.write_temperature()
+        self.write_parameters()
     }
 
     /// From the inputs to the reduced loss; the sweep that was made.
@@ -204,9 +206,9 @@ impl InBatchLoss {
         if plan.copies_embeddings() {
             stream_mma::scale(device, &inputs, workspace)?;
         }
-        stream::forward(device, &inputs, workspace, &sweep, with_output)?;
-        rows::merge(device, &problem, workspace, &sweep, with_output)?;
-        rows::objective(device, &inputs, workspace)?;
+        stream::forward(device, &inputs, workspace, config, &sweep, with_output)?;
+        rows::merge(device, &inputs, workspace, config, &sweep, with_output)?;
+        rows::objective(device, &inputs, workspace, config)?;
         rows::reduce_losses(device, &inputs, workspace, config.get_reduction())?;
         Ok(sweep)
     }
@@ -224,31 +226,26 @@ impl InBatchLoss {
         let plan = self.plan_for(&problem, inputs.aligned(false));
         // The copies that tensor cores read when normalising are the forward's.
         self.workspace.ensure(&Sizes::of_gradients(&plan))?;
-        let (device, workspace, reduction) = (&self.device, &self.workspace, self.config.get_reduction());
+        let (device, workspace, config) = (&self.device, &self.workspace, &self.config);
         let upstream = upstream.map(|view| view.bind(device, "upstream").map(|bound| (bound, view.length())));
         let upstream = upstream.transpose()?;
         let upstream_span =
             upstream.as_ref().map_or(Span::NULL, |(bound, len)| Span::new(bound.pointer, *len));
-        let owned = match gradients.extra {
-            Some(_) => problem.gradient_columns(),
-            None => problem.batch_columns,
-        };
-        let d_users_len = gradients.users.length();
-        let d_items_len = gradients.items.length();
-        let d_extra_len = gradients.extra.as_ref().map_or(0, Length::length);
-        let d_users = gradients.users.bind(device, "the gradient of users")?;
-        let d_items = gradients.items.bind(device, "the gradient of items")?;
-        let d_extra = gradients.extra.as_mut().map(|view| view.bind(device, "the gradient of extra"));
-        let d_extra = d_extra.transpose()?;
+        let d_users = bind_target(device, Some(&mut gradients.users), "the gradient of users")?;
+        let d_items = bind_target(device, Some(&mut gradients.items), "the gradient of items")?;
+        let d_extra = bind_target(device, gradients.extra.as_mut(), "the gradient of extra")?;
+        let d_log_q = bind_target(device, gradients.log_q.as_mut(), "the gradient of log_q")?;
+        let d_extra_log_q =
+            bind_target(device, gradients.extra_log_q.as_mut(), "the gradient of extra log_q")?;
+        let targets =
+            Targets { items: d_items.0, extra: d_extra.0, log_q: d_log_q.0, extra_log_q: d_extra_log_q.0 };
+        let with_masses = targets.want_masses();
 
-        let d_users_span = Span::<G>::new(d_users.pointer, d_users_len);
-        rows::gradients(device, &inputs, workspace, forward, upstream_span, reduction, d_users_span)?;
-        rows::reduce_terms(device, problem.rows, workspace)?;
-        let sweep = plan.backward_of(owned);
-        stream::backward(device, &inputs, workspace, &sweep)?;
-        let d_items_span = Span::<G>::new(d_items.pointer, d_items_len);
-        let d_extra_span = d_extra.as_ref().map_or(Span::NULL, |bound| Span::new(bound.pointer, d_extra_len));
-        columns::gradients(device, &inputs, workspace, &sweep, d_items_span, d_extra_span)
+        rows::gradients(device, &inputs, workspace, forward, upstream_span, with_masses, d_users.0)?;
+        rows::reduce_terms(device, &inputs, workspace)?;
+        let sweep = plan.backward_of(targets.owned(&problem), with_masses);
+        stream::backward(device, &inputs, workspace, config, &sweep, with_masses)?;
+        columns::gradients(device, &inputs, workspace, config, &sweep, targets)
     }
 
     fn plan_for(&self, problem: &Problem, aligned: bool) -> Plan {
@@ -262,12 +259,13 @@ impl InBatchLoss {
     }
 
     fn output(&self, problem: &Problem, has_gradient: bool) -> Output<'_> {
-        Output::new(&self.workspace, self.config.get_reduction(), problem.rows, has_gradient)
+        Output::new(&self.workspace, self.config, problem.rows, has_gradient)
     }
 
-    fn write_temperature(&mut self) -> Result<()> {
+    fn write_parameters(&mut self) -> Result<()> {
         let inverse = self.config.temperature().recip();
-        self.workspace.scalars.write_word(scalars::INVERSE_TEMPERATURE, inverse.to_bits())
+        self.workspace.scalars.write_word(scalars::INVERSE_TEMPERATURE, inverse.to_bits())?;
+        self.workspace.scalars.write_word(scalars::BIAS, self.config.bias().to_bits())
     }
 
     fn load_kernels(&self, problem: &Problem) -> Result<()> {
@@ -286,4 +284,16 @@ impl InBatchLoss {
         }
         Ok(())
     }
+}
+
+/// A gradient buffer's span, null if there is none, with what records its use.
+fn bind_target<'s, G>(
+    device: &'s Device,
+    target: Option<&'s mut ViewMut<'_, G>>,
+    what: &'static str,
+) -> Result<(Span<G>, Option<Bound<'s>>)> {
+    let Some(target) = target else { return Ok((Span::NULL, None)) };
+    let len = target.length();
+    let bound = target.bind(device, what)?;
+    Ok((Span::new(bound.pointer, len), Some(bound)))
 }

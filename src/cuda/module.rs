@@ -25,7 +25,7 @@ macro_rules! embedded {
     };
 }
 
-static FILES: [Ptx; 11] = embedded![
+static FILES: [Ptx; 13] = embedded![
     "rows",
     "columns",
     "bank",
@@ -36,7 +36,9 @@ static FILES: [Ptx; 11] = embedded![
     "stream_mma_f16",
     "stream_mma_bf16",
     "stream_mma_wide_f16",
-    "stream_mma_wide_bf16"
+    "stream_mma_wide_bf16",
+    "frequency",
+    "sampling"
 ];
 
 /// Every file of kernels that this build embeds: the PTX that will run.
@@ -54,6 +56,8 @@ pub(super) enum File {
     StreamSimt(usize),
     StreamMma(usize),
     StreamMmaWide(usize),
+    Frequency,
+    Sampling,
 }
 
 impl File {
@@ -81,6 +85,8 @@ impl File {
             Self::Scale => 6,
             Self::StreamMma(dtype) => 6 + dtype.max(1),
             Self::StreamMmaWide(dtype) => 8 + dtype.max(1),
+            Self::Frequency => 11,
+            Self::Sampling => 12,
         }]
     }
 }

@@ -3,8 +3,9 @@
 use super::arguments::scalars;
 use super::buffer::Buffer;
 use super::view::{View, view_of};
-use super::workspace::Workspace;
-use crate::{Error, Reduction, Result};
+use super::workspace::{COUNTS, Workspace};
+use crate::metrics::positive_probabilities;
+use crate::{Error, LossConfig, Metrics, Objective, Reduction, Result};
 
 /// A call's results, in the loss object's workspace until its next call.
 ///
@@ -13,19 +14,14 @@ use crate::{Error, Reduction, Result};
 #[derive(Debug)]
 pub struct Output<'a> {
     workspace: &'a Workspace,
-    reduction: Reduction,
+    config: LossConfig,
     rows: usize,
     has_gradient: bool,
 }
 
 impl<'a> Output<'a> {
-    pub(super) fn new(
-        workspace: &'a Workspace,
-        reduction: Reduction,
-        rows: usize,
-        has_gradient: bool,
-    ) -> Self {
-        Self { workspace, reduction, rows, has_gradient }
+    pub(super) fn new(workspace: &'a Workspace, config: LossConfig, rows: usize, has_gradient: bool) -> Self {
+        Self { workspace, config, rows, has_gradient }
     }
 
     /// Waits, then returns the reduced loss.
@@ -37,7 +33,8 @@ impl<'a> Output<'a> {
         self.check_scalar()?;
         let words = self.workspace.scalars.read(scalars::WORDS)?;
         let weight_sum = word(&words, scalars::WEIGHT_SUM);
-        if self.reduction == Reduction::WeightedMean && (weight_sum == 0.0 || !weight_sum.is_finite()) {
+        let weighted = self.config.get_reduction() == Reduction::WeightedMean;
+        if weighted && (weight_sum == 0.0 || !weight_sum.is_finite()) {
             return Err(Error::WeightSum(weight_sum));
         }
         Ok(word(&words, scalars::LOSS))
@@ -51,7 +48,8 @@ impl<'a> Output<'a> {
         self.workspace.loss.read(self.rows)
     }
 
-    /// Waits, then returns the `[B]` log-sum-exp over the negatives, -inf for a row without any.
+    /// Waits, then returns the `[B]` log-sum-exp over the negatives, -inf for a row without any; under the sigmoid link
+    /// `sum_j softplus(z_ij)`.
     ///
     /// # Errors
     /// [`Error::Driver`].
@@ -67,6 +65,61 @@ impl<'a> Output<'a> {
         self.check_gradient()?;
         let words = self.workspace.scalars.read(scalars::WORDS)?;
         Ok(word(&words, scalars::D_INVERSE_TEMPERATURE))
+    }
+
+    /// Waits, then returns dloss / dbias of [`Objective::Sigmoid`].
+    ///
+    /// # Errors
+    /// [`Error::NoBiasGradient`] unless the call was a step or a backward under that objective.
+    pub fn d_bias(&self) -> Result<f32> {
+        self.check_bias()?;
+        Ok(word(&self.workspace.scalars.read(scalars::WORDS)?, scalars::D_BIAS))
+    }
+
+    /// Waits, then returns ranks, counts and the probability of each row's positive.
+    ///
+    /// # Errors
+    /// [`Error::NoMetrics`] unless the configuration asks for them.
+    pub fn metrics(&self) -> Result<Metrics> {
+        self.check_metrics()?;
+        let counts = self.workspace.row_counts.read(COUNTS * self.rows)?;
+        let column = |k: usize| counts[k * self.rows..(k + 1) * self.rows].to_vec();
+        let (z, lse) = (self.workspace.positive.read(self.rows)?, self.log_sum_exp()?);
+        Ok(Metrics {
+            ranks: column(2),
+            negatives: column(0),
+            excluded: column(1),
+            positive_probabilities: positive_probabilities(self.config.get_objective(), &z, &lse),
+        })
+    }
+
+    /// `[B]` ranks of the positives on the device, see [`Metrics::ranks`].
+    ///
+    /// # Errors
+    /// [`Error::NoMetrics`].
+    pub fn device_ranks(&self) -> Result<View<'a, u32>> {
+        self.counts(2)
+    }
+
+    /// `[B]` negatives of each row on the device.
+    ///
+    /// # Errors
+    /// [`Error::NoMetrics`].
+    pub fn device_negatives(&self) -> Result<View<'a, u32>> {
+        self.counts(0)
+    }
+
+    /// `[B]` excluded columns of each row on the device.
+    ///
+    /// # Errors
+    /// [`Error::NoMetrics`].
+    pub fn device_excluded(&self) -> Result<View<'a, u32>> {
+        self.counts(1)
+    }
+
+    /// `[B]` logits of the positives on the device.
+    pub fn device_z_positive(&self) -> View<'a, f32> {
+        front(&self.workspace.positive, self.rows)
     }
 
     /// `[1]` the reduced loss on the device. NaN where [`Output::loss`] says [`Error::WeightSum`].
@@ -97,8 +150,41 @@ impl<'a> Output<'a> {
         Ok(self.scalar(scalars::D_INVERSE_TEMPERATURE))
     }
 
+    /// `[1]` dloss / d log(1/temperature) on the device: the gradient of a temperature learnt by its logarithm.
+    ///
+    /// # Errors
+    /// [`Error::NoTemperatureGradient`].
+    pub fn device_d_log_inverse_temperature(&self) -> Result<View<'a, f32>> {
+        self.check_gradient()?;
+        Ok(self.scalar(scalars::D_LOG_INVERSE_TEMPERATURE))
+    }
+
+    /// `[1]` dloss / dbias on the device.
+    ///
+    /// # Errors
+    /// [`Error::NoBiasGradient`].
+    pub fn device_d_bias(&self) -> Result<View<'a, f32>> {
+        self.check_bias()?;
+        Ok(self.scalar(scalars::D_BIAS))
+    }
+
+    fn check_bias(&self) -> Result<()> {
+        let sigmoid = matches!(self.config.get_objective(), Objective::Sigmoid { .. });
+        if self.has_gradient && sigmoid { Ok(()) } else { Err(Error::NoBiasGradient) }
+    }
+
+    fn check_metrics(&self) -> Result<()> {
+        if self.config.counts_metrics() { Ok(()) } else { Err(Error::NoMetrics) }
+    }
+
+    fn counts(&self, index: usize) -> Result<View<'a, u32>> {
+        self.check_metrics()?;
+        let first = (size_of::<u32>() * index * self.rows) as u64;
+        Ok(view_of(self.workspace.row_counts.pointer() + first, self.rows))
+    }
+
     fn check_scalar(&self) -> Result<()> {
-        if self.reduction == Reduction::None { Err(Error::NoScalarLoss) } else { Ok(()) }
+        if self.config.get_reduction() == Reduction::None { Err(Error::NoScalarLoss) } else { Ok(()) }
     }
 
     fn check_gradient(&self) -> Result<()> {

@@ -6,6 +6,7 @@ use std::fmt;
 use super::arguments::Cut;
 use super::module::{File, dtype_index};
 use super::workspace::Sizes;
+use crate::config::Link;
 use crate::{Dtype, LossConfig, Problem};
 
 /// What of a device decides the kernels; see [`super::Device::hardware`].
@@ -149,12 +150,14 @@ impl Plan {
 
     /// The second sweep of a step, over all columns that have a gradient.
     pub fn backward(&self) -> Sweep {
-        self.backward_of(self.problem.gradient_columns())
+        self.backward_of(self.problem.gradient_columns(), false)
     }
 
-    /// The second sweep over the first `owned` columns.
-    pub(super) fn backward_of(&self, owned: usize) -> Sweep {
-        self.sweep(Mode::Backward, owned, self.problem.rows)
+    /// The second sweep over the first `owned` columns. Their masses, which gradients of log q need, are added up by
+    /// the SIMT kernels alone.
+    pub(super) fn backward_of(&self, owned: usize, with_masses: bool) -> Sweep {
+        let kernels = if with_masses { Kernels::Simt } else { self.kernels() };
+        self.sweep_by(kernels, Mode::Backward, owned, self.problem.rows)
     }
 
     /// Bytes of device memory beside inputs and outputs, for any call on the problem.
@@ -176,7 +179,11 @@ impl Plan {
     }
 
     fn sweep(&self, mode: Mode, owned: usize, streamed: usize) -> Sweep {
-        match self.kernels() {
+        self.sweep_by(self.kernels(), mode, owned, streamed)
+    }
+
+    fn sweep_by(&self, kernels: Kernels, mode: Mode, owned: usize, streamed: usize) -> Sweep {
+        match kernels {
             Kernels::Simt => self.simt(mode, owned, streamed),
             Kernels::Mma => self.mma(mode, owned, streamed),
         }
@@ -271,8 +278,9 @@ fn obstacle(
 }
 
 /// Whether the tensor-core kernels have everything that a configuration asks for.
-fn mma_has(_config: &LossConfig) -> bool {
-    true
+fn mma_has(config: &LossConfig) -> bool {
+    let features = config.sweep_features();
+    features.link == Link::Softmax && !features.counts && !features.moment
 }
 
 /// The first entry that reaches `dim`, or the last.

@@ -5,15 +5,17 @@ use super::device::Device;
 use super::inputs::Inputs;
 use super::launch::{Grid, Span, int, launch};
 use super::plan::{Kernels, Sweep};
+use super::rows::link_kind;
 use super::stream_mma;
-use super::workspace::Workspace;
-use crate::{Element, Result};
+use super::workspace::{COUNTS, Workspace};
+use crate::{Element, LossConfig, Result};
 
-/// The first sweep: partials (m, l), and O if `with_output`.
+/// The first sweep: partials (m, l), and O if `with_output`; counts and moments if the configuration asks for them.
 pub(super) fn forward<T: Element>(
     device: &Device,
     inputs: &Inputs<T>,
     workspace: &Workspace,
+    config: &LossConfig,
     sweep: &Sweep,
     with_output: bool,
 ) -> Result<()> {
@@ -21,32 +23,44 @@ pub(super) fn forward<T: Element>(
         return stream_mma::forward(device, inputs, workspace, sweep, with_output);
     }
     let output = Span::from(&workspace.output).only_if(with_output);
+    let features = config.sweep_features();
+    let moment = Span::from(&workspace.moment).only_if(features.moment && with_output && inputs.corrects());
+    let counts = Span::from(&workspace.counts).only_if(features.counts);
+    let reference = Span::from(&workspace.reference).only_if(features.counts);
     let arguments = arguments::Stream {
+        reference: reference.holds_or_null(inputs.problem.rows, "z+ for ranks")?,
+        moment: moment.holds_or_null(sweep.cut.partial_rows(), "moments")?,
+        counts: counts.holds_or_null(COUNTS * sweep.cut.partial_rows(), "counts")?,
         maximum: Span::from(&workspace.maximum).holds(sweep.cut.partial_rows(), "maximum")?,
         sum: Span::from(&workspace.sum).holds(sweep.cut.partial_rows(), "sum")?,
         output: output.holds(if with_output { sweep.cut.floats(inputs.problem.dim) } else { 0 }, "O")?,
-        ..common(inputs, workspace, sweep, true)?
+        ..common(inputs, workspace, config, sweep, true)?
     };
     // SAFETY: `common` and the lines above have checked every length that the kernel reads or writes.
     unsafe { launch(device, sweep.file, sweep.kernel, grid(sweep), &arguments) }
 }
 
-/// The second sweep: partial sums of the gradient columns' dv, from the saved maxima and coefficients.
+/// The second sweep: partial sums of the gradient columns' dv, from the saved maxima and coefficients, and of the
+/// weights themselves if `with_masses`.
 pub(super) fn backward<T: Element>(
     device: &Device,
     inputs: &Inputs<T>,
     workspace: &Workspace,
+    config: &LossConfig,
     sweep: &Sweep,
+    with_masses: bool,
 ) -> Result<()> {
     if sweep.kernels == Kernels::Mma {
         return stream_mma::backward(device, inputs, workspace, sweep);
     }
     let rows = inputs.problem.rows;
+    let masses = Span::from(&workspace.masses).only_if(with_masses);
     let arguments = arguments::Stream {
         reference: Span::from(&workspace.row_maximum).holds(rows, "the row maxima")?,
         coefficient: Span::from(&workspace.coefficient).holds(rows, "the row coefficients")?,
+        sum: masses.holds_or_null(sweep.cut.partial_rows(), "column masses")?,
         output: Span::from(&workspace.partials).holds(sweep.cut.floats(inputs.problem.dim), "partials")?,
-        ..common(inputs, workspace, sweep, false)?
+        ..common(inputs, workspace, config, sweep, false)?
     };
     // SAFETY: `common` and the lines above have checked every length that the kernel reads or writes.
     unsafe { launch(device, sweep.file, sweep.kernel, grid(sweep), &arguments) }
@@ -56,6 +70,7 @@ pub(super) fn backward<T: Element>(
 fn common<T: Element>(
     inputs: &Inputs<T>,
     workspace: &Workspace,
+    config: &LossConfig,
     sweep: &Sweep,
     with_bank: bool,
 ) -> Result<arguments::Stream> {
@@ -72,15 +87,20 @@ fn common<T: Element>(
         inverse_temperature: workspace.inverse_temperature(),
         reference: 0,
         coefficient: 0,
+        row_bias: 0,
+        column_reference: 0,
+        column_coefficient: 0,
         maximum: 0,
         sum: 0,
+        moment: 0,
+        counts: 0,
         output: 0,
         rows: int(problem.rows),
         offset: int(problem.offset),
         owned: sweep.cut.owners,
         tiles_per_split: int(sweep.tiles_per_split),
         aligned: i32::from(inputs.aligned(with_bank)),
-        padding: 0,
+        link: link_kind(config.sweep_features().link),
     })
 }
 

@@ -95,7 +95,7 @@ fn common<T: Element>(
     let count = if with_bank { problem.columns() } else { problem.gradient_columns() };
     let mut columns = inputs.columns(with_bank)?;
     let mut users = inputs.users.holds(rows * dim, "users")?;
-    if inputs.normalizes {
+    if inputs.config.normalizes() {
         let row = (dim * size_of::<T>()) as u64;
         users = Span::from(&workspace.scaled_users).holds(rows * dim, "scaled users")?;
         columns.batch = Span::from(&workspace.scaled_columns).holds(count * dim, "scaled columns")?;

@@ -1,10 +1,11 @@
 //! The loss's own device memory: sizes known from the problem, grown only when a problem asks for more.
 
-use super::arguments::scalars;
+use super::arguments::{Cut, scalars};
 use super::buffer::Buffer;
 use super::device::Device;
 use super::plan::Plan;
-use crate::Result;
+use crate::config::Link;
+use crate::{Objective, Result};
 
 /// What a call needs room for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +17,9 @@ pub(super) enum Purpose {
     /// The gradients.
     Backward,
 }
+
+/// What is counted of each row: negatives, excluded pairs, negatives above the positive.
+pub(super) const COUNTS: usize = 3;
 
 const WHAT: &str = "the loss's workspace";
 
@@ -83,6 +87,8 @@ workspace! {
     row_norms: f32,
     /// `[B]` z+.
     positive: f32,
+    /// `[B]` z+ as the sweep rounds it, if ranks are counted.
+    reference: f32,
     /// `[B, D]` users for the tensor cores, if normalising.
     scaled_users: u16,
     /// `[N, D]` the same for columns.
@@ -91,14 +97,26 @@ workspace! {
     maximum: f32,
     /// Their sums of exp(z - maximum).
     sum: f32,
+    /// Their sums of weight times column bias, where log q stands inside the temperature.
+    moment: f32,
+    /// Their counts, three each: negatives, excluded pairs, negatives above the positive.
+    counts: u32,
     /// Their sums of exp(z - maximum) v; after the merge, O in each row's first.
     output: f32,
     /// `[B]` log-sum-exp over the negatives.
     lse: f32,
-    /// `[B]` maxima over all splits.
+    /// `[B]` maxima over all partials.
     row_maximum: f32,
-    /// `[B]` sums over all splits.
+    /// `[B]` sums over all partials.
     row_sum: f32,
+    /// `[B]` sums of sigmoid(z) over all partials, under the sigmoid link.
+    row_mass: f32,
+    /// `[B]` mean biases over all partials.
+    row_moment: f32,
+    /// `[3, B]` counts over all partials.
+    row_counts: u32,
+    /// `[B]` the objective's own derivatives with respect to 1/tau.
+    direct: f32,
     /// `[B]` weighted losses.
     loss: f32,
     /// `[B]` a_i.
@@ -111,8 +129,19 @@ workspace! {
     positive_coefficient: f32,
     /// `[B]` tau <u_i, du_i>.
     temperature_term: f32,
+    /// `[B]` shares of d(bias), under the sigmoid link.
+    bias_term: f32,
+    /// `[B]` g_i dloss / dlog_q_+.
+    log_q_term: f32,
+    /// The second sweep's sums of weights.
+    masses: f32,
     /// The second sweep's partial sums.
     partials: f32,
+}
+
+/// `n`, or nothing.
+fn if_wanted(wanted: bool, n: usize) -> usize {
+    if wanted { n } else { 0 }
 }
 
 impl Sizes {
@@ -120,24 +149,35 @@ impl Sizes {
     pub(super) fn of(plan: &Plan, purpose: Purpose) -> Self {
         let (problem, config) = (plan.problem(), plan.config());
         let (rows, columns, dim) = (problem.rows, problem.columns(), problem.dim);
-        let if_normalizing = |n: usize| if config.normalizes() { n.saturating_mul(2) } else { 0 };
-        let if_copying = |n: usize| if plan.copies_embeddings() { n.saturating_mul(dim) } else { 0 };
+        let if_normalizing = |n: usize| if_wanted(config.normalizes(), n.saturating_mul(2));
+        let if_copying = |n: usize| if_wanted(plan.copies_embeddings(), n.saturating_mul(dim));
         let sweep = if purpose == Purpose::Loss { plan.loss() } else { plan.forward() };
+        let features = config.sweep_features();
+        let sigmoid = features.link == Link::Sigmoid;
+        let moment = features.moment && purpose != Purpose::Loss;
+        let partials = sweep.cut.partial_rows();
         let forward = Self {
             scalars: scalars::WORDS,
             bias: columns,
-            item_ids: if config.excludes_same_item() { columns } else { 0 },
+            item_ids: if_wanted(config.excludes_same_item(), columns),
             column_norms: if_normalizing(columns),
             row_norms: if_normalizing(rows),
             scaled_users: if_copying(rows),
             scaled_columns: if_copying(columns),
             positive: rows,
-            maximum: sweep.cut.partial_rows(),
-            sum: sweep.cut.partial_rows(),
+            reference: if_wanted(features.counts, rows),
+            maximum: partials,
+            sum: partials,
+            moment: if_wanted(moment, partials),
+            counts: if_wanted(features.counts, partials.saturating_mul(COUNTS)),
             output: if purpose == Purpose::Loss { 0 } else { sweep.cut.floats(dim) },
             lse: rows,
             row_maximum: rows,
             row_sum: rows,
+            row_mass: if_wanted(sigmoid, rows),
+            row_moment: if_wanted(moment, rows),
+            row_counts: if_wanted(features.counts, rows.saturating_mul(COUNTS)),
+            direct: if_wanted(matches!(config.get_objective(), Objective::Debiased { .. }), rows),
             loss: rows,
             a: rows,
             b: rows,
@@ -151,12 +191,17 @@ impl Sizes {
         let problem = plan.problem();
         // With a gradient of the extra negatives and without it.
         let partials = [problem.gradient_columns(), problem.batch_columns]
-            .map(|owned| plan.backward_of(owned).cut.floats(problem.dim));
+            .map(|owned| [false, true].map(|with_masses| plan.backward_of(owned, with_masses).cut))
+            .concat();
+        let partial_rows = partials.iter().map(Cut::partial_rows).max().unwrap_or(0);
         Self {
             coefficient: problem.rows,
             positive_coefficient: problem.rows,
             temperature_term: problem.rows,
-            partials: partials[0].max(partials[1]),
+            bias_term: if_wanted(plan.config().sweep_features().link == Link::Sigmoid, problem.rows),
+            log_q_term: problem.rows,
+            masses: partial_rows,
+            partials: partial_rows.saturating_mul(problem.dim),
             ..Self::default()
         }
     }

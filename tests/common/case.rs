@@ -2,7 +2,7 @@
 
 use half::{bf16, f16};
 use inbatch::bank::BankConfig;
-use inbatch::{Dtype, LossConfig, oracle};
+use inbatch::{Dtype, LossConfig, Objective, oracle};
 
 /// Item embeddings with their fields.
 #[derive(Clone, Debug, Default)]
@@ -34,6 +34,8 @@ pub(crate) struct Case {
     pub items: Items,
     pub extra: Option<Items>,
     pub wants_extra_gradient: bool,
+    /// Of batch and extra, where they have log q.
+    pub wants_log_q_gradient: bool,
     pub bank: Option<BankCase>,
     pub user_ids: Option<Vec<i64>>,
     pub weights: Option<Vec<f32>>,
@@ -157,6 +159,27 @@ impl Case {
         self.with_inputs(upstream, |inputs| oracle::evaluate(&self.config, inputs).expect("a valid case"))
     }
 
+    pub(crate) fn wants_log_q(&self) -> bool {
+        self.wants_log_q_gradient && self.items.log_q.is_some()
+    }
+
+    pub(crate) fn wants_extra_log_q(&self) -> bool {
+        self.wants_log_q_gradient && self.extra.as_ref().is_some_and(|extra| extra.log_q.is_some())
+    }
+
+    /// Whether some row of the debiased loss lies so near its bound that rounding decides on which side: gradients
+    /// jump there, and nothing is to be compared.
+    pub(crate) fn at_a_jump(&self, exact: &oracle::Outputs) -> bool {
+        let Objective::Debiased { positive_prior } = self.config.get_objective() else { return false };
+        let (t, inverse) = (f64::from(positive_prior), 1.0 / f64::from(self.config.temperature()));
+        (0..self.rows()).any(|i| {
+            let (z, n) = (exact.z_positive[i], f64::from(exact.negatives[i]));
+            let (sum, taken) = ((exact.log_sum_exp[i] - z).exp(), n * t);
+            let bound = (1.0 - t) * n * (-inverse - z).exp();
+            n > 0.0 && (sum - taken - bound).abs() < 2e-3 * (sum + taken + bound)
+        })
+    }
+
     /// Every embedding buffer, to change all of them alike.
     pub(crate) fn embeddings_mut(&mut self) -> impl Iterator<Item = &mut Vec<f32>> {
         let bank = self.bank.iter_mut().flat_map(|bank| &mut bank.pushes);
@@ -164,19 +187,25 @@ impl Case {
         std::iter::once(&mut self.users).chain(items.map(|items| &mut items.embeddings))
     }
 
-    /// The same problem with each embedding moved by up to a relative 1e-3, or one spacing of its type: the
-    /// same conditioning, other roundings. Duplicates move alike, so that they stay duplicates.
+    /// The same problem with each embedding moved by up to a relative 1e-3, or one spacing of its type, and each log q by
+    /// a relative 1e-4: the same conditioning, other roundings. Duplicates move alike, so that they stay duplicates.
     pub(crate) fn sibling(&self, seed: u64) -> Self {
         let mut sibling = self.clone();
         sibling.weight_scale = 1.0 + fastrand::Rng::with_seed(seed).f32();
         let dtype = self.dtype;
         let span = (2.0 * epsilon(dtype)).max(2e-3) as f32;
+        let moved = |x: f32, span: f32| {
+            let mut random =
+                fastrand::Rng::with_seed(seed ^ u64::from(x.to_bits()).wrapping_mul(0x9e37_79b9));
+            x * (1.0 + span * (random.f32() - 0.5))
+        };
         for buffer in sibling.embeddings_mut() {
-            for x in buffer {
-                let mut random =
-                    fastrand::Rng::with_seed(seed ^ u64::from(x.to_bits()).wrapping_mul(0x9e37_79b9));
-                *x = round_to(dtype, *x * (1.0 + span * (random.f32() - 0.5)));
-            }
+            buffer.iter_mut().for_each(|x| *x = round_to(dtype, moved(*x, span)));
+        }
+        let pushes = sibling.bank.iter_mut().flat_map(|bank| &mut bank.pushes);
+        let items = std::iter::once(&mut sibling.items).chain(sibling.extra.as_mut()).chain(pushes);
+        for log_q in items.filter_map(|items| items.log_q.as_mut()) {
+            log_q.iter_mut().for_each(|x| *x = moved(*x, 2e-4));
         }
         sibling
     }

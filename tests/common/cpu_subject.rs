@@ -63,6 +63,8 @@ impl Cpu {
         let mut d_users: Vec<G> = vec![poison(); users.len()];
         let mut d_items: Vec<G> = vec![poison(); items.len()];
         let mut d_extra: Vec<G> = vec![poison(); extra.as_ref().map_or(0, Vec::len)];
+        let mut d_log_q = vec![f32::NAN; case.batch_columns()];
+        let mut d_extra_log_q = vec![f32::NAN; case.extra_columns()];
         // Borrows the bank afresh each time: a push may stand between two of them.
         macro_rules! batch {
             () => {{
@@ -89,10 +91,17 @@ impl Cpu {
             }};
         }
         let loss = self.loss(case)?;
-        let mut results = Results { loss: None, row_losses: vec![], log_sum_exp: vec![], gradients: None };
+        let mut results =
+            Results { loss: None, row_losses: vec![], log_sum_exp: vec![], metrics: None, gradients: None };
         let mut gradients = cpu::Gradients::new(&mut d_users, &mut d_items);
         if case.wants_extra_gradient {
             gradients = gradients.extra(&mut d_extra);
+        }
+        if case.wants_log_q() {
+            gradients = gradients.log_q(&mut d_log_q);
+        }
+        if case.wants_extra_log_q() {
+            gradients = gradients.extra_log_q(&mut d_extra_log_q);
         }
         let output = match call {
             Call::Evaluate => loss.evaluate(&batch!())?,
@@ -110,12 +119,18 @@ impl Cpu {
         results.loss = output.loss().ok().map(f64::from);
         results.row_losses = output.row_losses().iter().copied().map(f64::from).collect();
         results.log_sum_exp = output.log_sum_exp().iter().copied().map(f64::from).collect();
+        results.metrics = output.metrics().ok();
         if !matches!(call, Call::Evaluate) {
             results.gradients = Some(GradientResults {
                 inverse_temperature: f64::from(output.d_inverse_temperature()?),
                 users: widen(&d_users),
                 items: widen(&d_items),
                 extra: case.wants_extra_gradient.then(|| widen(&d_extra)),
+                log_q: [
+                    case.wants_log_q().then(|| widen(&d_log_q)),
+                    case.wants_extra_log_q().then(|| widen(&d_extra_log_q)),
+                ],
+                bias: output.d_bias().ok().map(f64::from),
             });
         }
         Ok(results)

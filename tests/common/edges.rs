@@ -1,6 +1,6 @@
 //! What must hold at the edges, on every backend: NaN, infinities, rows and segments that take no part.
 
-use inbatch::{LossConfig, Reduction};
+use inbatch::{LossConfig, Objective, Reduction};
 
 use super::case::{Case, Items};
 use super::compare::check;
@@ -74,9 +74,16 @@ pub(crate) fn rows_without_weight_take_no_part(
         let zero = row(d_users(&found), *i, case.dim).iter().all(|x| *x == 0.0);
         require(zero, "a row of weight 0 has a gradient")?;
     }
-    // The log-sum-exp of an idle row is its own affair.
+    // The log-sum-exp and the counts of an idle row are its own affair.
     let strip = |mut results: Results| {
-        idle.iter().for_each(|i| results.log_sum_exp[*i] = 0.0);
+        for i in &idle {
+            results.log_sum_exp[*i] = 0.0;
+            if let Some(metrics) = &mut results.metrics {
+                metrics.ranks[*i] = 0;
+                metrics.negatives[*i] = 0;
+                metrics.positive_probabilities[*i] = 0.0;
+            }
+        }
         results
     };
     require(strip(clean_results).same_bits(&strip(found)), "an idle row's NaN reached something else")
@@ -97,7 +104,8 @@ pub(crate) fn rows_without_upstream_take_no_part(
         dirty.users[i * case.dim] = f32::NAN;
     }
     let found = ok(subject.forward_backward(&dirty, Some(&upstream)))?;
-    let gradients_alone = |results: Results| Results { row_losses: vec![], log_sum_exp: vec![], ..results };
+    let gradients_alone =
+        |results: Results| Results { row_losses: vec![], log_sum_exp: vec![], metrics: None, ..results };
     let same = gradients_alone(expected).same_bits(&gradients_alone(found));
     require(same, "the NaN of a row without upstream gradient reached a gradient")
 }
@@ -145,6 +153,10 @@ pub(crate) fn no_negatives(subject: &mut impl Subject, case: &Case) -> Result<()
     (case.extra, case.bank, case.wants_extra_gradient) = (None, None, false);
     case.items.item_ids = Some(vec![i64::MIN; case.batch_columns()]);
     let found = ok(subject.step(&case))?;
+    if matches!(case.config.get_objective(), Objective::Sigmoid { .. }) {
+        // The positive's question stays.
+        return check(&case, None, &found);
+    }
     require(found.row_losses.iter().all(|x| *x == 0.0), "a loss without negatives")?;
     require(found.log_sum_exp.iter().all(|x| *x == f64::NEG_INFINITY), "log_sum_exp is not -inf")?;
     let gradients = found.gradients.as_ref().ok_or("no gradients")?;
@@ -185,6 +197,7 @@ pub(crate) fn extreme_norms_normalised(subject: &mut impl Subject, case: &Case) 
 /// What takes no part changes nothing: an empty bank, extra negatives of length 0, lambda 0, weights of 1.
 pub(crate) fn neutral_options(subject: &mut impl Subject, case: &Case) -> Result<(), String> {
     let mut bare = case.clone();
+    bare.wants_log_q_gradient = false;
     (bare.extra, bare.bank, bare.wants_extra_gradient) = (None, None, false);
     let expected = ok(subject.step(&bare))?;
     let mut changed = bare.clone();

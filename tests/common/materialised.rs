@@ -3,7 +3,7 @@
 //! either product), gradients to theirs. Its distance
 //! from the oracle is what a backend is allowed (twice) to be wrong by.
 
-use inbatch::{Dtype, LossConfig, PositiveCorrection, Reduction, oracle};
+use inbatch::{Dtype, LogQOrder, LossConfig, Objective, PositiveCorrection, Reduction, oracle};
 
 use super::case::{Case, round_to};
 
@@ -93,9 +93,21 @@ impl<'a> Dense<'a> {
         &self.case.config
     }
 
+    /// What log q is multiplied by, 0 if it does not count.
+    fn log_q_scale(&self) -> f32 {
+        let lambda = if self.inputs.log_q.is_some() { self.config().get_logq_scale() } else { 0.0 };
+        match self.config().get_logq_order() {
+            LogQOrder::OutsideTemperature => lambda,
+            LogQOrder::InsideTemperature => lambda * (1.0 / self.config().temperature()),
+        }
+    }
+
+    fn log_q(&self, j: usize) -> f32 {
+        self.inputs.log_q.filter(|_| self.log_q_scale() != 0.0).map_or(0.0, |log_q| log_q[j] as f32)
+    }
+
     fn correction(&self, j: usize) -> f32 {
-        let lambda = self.config().get_logq_scale();
-        self.inputs.log_q.filter(|_| lambda != 0.0).map_or(0.0, |log_q| lambda * log_q[j] as f32)
+        self.log_q_scale() * self.log_q(j)
     }
 
     fn is_negative(&self, i: usize, j: usize) -> bool {
@@ -127,64 +139,70 @@ impl<'a> Dense<'a> {
         let count = self.columns.values.len() / dim;
         let inverse_temperature = 1.0 / self.config().temperature();
         let (mut d_users, mut d_columns) = (vec![0.0f32; rows * dim], vec![0.0f32; count * dim]);
-        let mut outputs = oracle::Outputs {
-            loss: None,
-            row_losses: vec![],
-            log_sum_exp: vec![],
-            z_positive: vec![],
-            d_users: vec![],
-            d_items: vec![],
-            d_extra: vec![],
-            d_inverse_temperature: 0.0,
-            d_inverse_temperature_rows: vec![],
+        let mut d_log_q = vec![0.0f32; count];
+        let mut outputs = oracle::Outputs::default();
+        let bias = match self.config().get_objective() {
+            Objective::Sigmoid { bias } => bias,
+            _ => 0.0,
         };
+        let corrected = self.config().get_positive_correction() == PositiveCorrection::Corrected
+            && self.config().get_objective() != Objective::CorrectedLogQ;
         let mut loss = 0.0f32;
         for i in 0..rows {
             let user = self.users.row(i);
             let positive = i + self.inputs.offset;
             let z: Vec<f32> = (0..count)
-                .map(|j| dot(user, self.columns.row(j)) * inverse_temperature - self.correction(j))
+                .map(|j| dot(user, self.columns.row(j)) * inverse_temperature + (bias - self.correction(j)))
                 .collect();
-            let z_positive = match self.config().get_positive_correction() {
-                PositiveCorrection::Corrected => z[positive],
-                PositiveCorrection::Uncorrected => {
-                    dot(user, self.columns.row(positive)) * inverse_temperature
-                }
+            let z_positive = match corrected {
+                true => z[positive],
+                false => dot(user, self.columns.row(positive)) * inverse_temperature + bias,
             };
             let negatives: Vec<usize> = (0..count).filter(|j| self.is_negative(i, *j)).collect();
-            let max = negatives.iter().fold(f32::NEG_INFINITY, |max, j| max.max(z[*j]));
-            let exps: Vec<f32> = negatives.iter().map(|j| (z[*j] - max).exp()).collect();
-            let sum: f32 = exps.iter().sum();
-            let lse = if negatives.is_empty() { f32::NEG_INFINITY } else { max + sum.ln() };
-            let x = lse - z_positive;
-            let e = (-x.abs()).exp();
-            let (row_loss, mass) = match negatives.is_empty() {
-                true => (0.0, 0.0),
-                false => (x.max(0.0) + e.ln_1p(), if x > 0.0 { 1.0 / (1.0 + e) } else { e / (1.0 + e) }),
-            };
+            let logits: Vec<f32> = negatives.iter().map(|j| z[*j]).collect();
+            let row = self.row(&logits, z_positive, positive);
             let weight = self.inputs.weights.map_or(1.0, |w| w[i] as f32);
-            loss += weight * row_loss;
-            outputs.row_losses.push(f64::from(weight * row_loss));
-            outputs.log_sum_exp.push(f64::from(lse));
+            loss += weight * row.loss;
+            outputs.row_losses.push(f64::from(weight * row.loss));
+            outputs.log_sum_exp.push(f64::from(row.log_sum_exp));
             outputs.z_positive.push(f64::from(z_positive));
             let g = self.coefficient(i);
-            let scale = g * mass * inverse_temperature;
+            let scale = g * inverse_temperature;
             let mut o = vec![0.0f32; dim];
-            for (j, e) in negatives.iter().zip(&exps) {
-                let weight = round_weight(self.case.dtype, e / sum, self.case.weight_scale);
-                let column_weight = round_weight(self.case.dtype, scale * (e / sum), self.case.weight_scale);
+            let (mut mass, mut through_log_q) = (0.0f32, 0.0f32);
+            let log_q_scale = self.log_q_scale();
+            let inside = self.config().get_logq_order() == LogQOrder::InsideTemperature;
+            for (j, w) in negatives.iter().zip(&row.weights) {
+                let weight = round_weight(self.case.dtype, *w, self.case.weight_scale);
+                let column_weight =
+                    round_weight(self.case.dtype, scale * row.negative * w, self.case.weight_scale);
                 for k in 0..dim {
                     o[k] += weight * self.columns.row(*j)[k];
                     d_columns[j * dim + k] += column_weight * user[k];
                 }
+                mass += weight;
+                d_log_q[*j] -= log_q_scale * (g * row.negative * w);
+                through_log_q += row.negative * weight * self.correction(*j);
             }
             let du = &mut d_users[i * dim..(i + 1) * dim];
             for k in 0..dim {
-                du[k] = scale * o[k] - scale * self.columns.row(positive)[k];
-                d_columns[positive * dim + k] -= scale * user[k];
+                du[k] = scale * row.negative * o[k] - scale * row.positive * self.columns.row(positive)[k];
+                d_columns[positive * dim + k] -= scale * row.positive * user[k];
             }
-            let share = dot(user, du) / inverse_temperature;
+            if corrected {
+                d_log_q[positive] += log_q_scale * (g * row.positive);
+                through_log_q -= row.positive * self.correction(positive);
+            }
+            let d_log_rest = self.log_q_scale() / (1.0 - (-self.log_q(positive)).exp());
+            if row.log_rest != 0.0 && log_q_scale != 0.0 {
+                d_log_q[positive] += g * row.log_rest * d_log_rest;
+            }
+            let mut share = dot(user, du) / inverse_temperature + g * row.inverse_temperature;
+            if inside {
+                share -= g * through_log_q / inverse_temperature;
+            }
             outputs.d_inverse_temperature_rows.push(f64::from(share));
+            outputs.d_bias_rows.push(f64::from(g * (row.negative * mass - row.positive)));
         }
         let (batch, extra) = (self.case.batch_columns(), self.case.extra_columns());
         let (normalize, dtype) = (self.config().normalizes(), self.case.gradient_dtype);
@@ -192,6 +210,7 @@ impl<'a> Dense<'a> {
         outputs.d_items = self.columns.store(0, &d_columns[..batch * dim], normalize, dtype);
         outputs.d_extra =
             self.columns.store(batch, &d_columns[batch * dim..(batch + extra) * dim], normalize, dtype);
+        outputs.d_log_q = d_log_q[..batch + extra].iter().map(|x| f64::from(*x)).collect();
         outputs.d_inverse_temperature = outputs.d_inverse_temperature_rows.iter().sum();
         let mean = match self.config().get_reduction() {
             Reduction::None => None,
@@ -204,4 +223,76 @@ impl<'a> Dense<'a> {
         outputs.loss = mean.map(|mean| f64::from(mean * loss));
         outputs
     }
+
+    /// The objective of one row in f32.
+    fn row(&self, logits: &[f32], z_positive: f32, positive: usize) -> Row {
+        let objective = self.config().get_objective();
+        if matches!(objective, Objective::Sigmoid { .. }) {
+            let sum = logits.iter().map(|z| softplus(*z)).sum();
+            return Row {
+                loss: sum + softplus(-z_positive),
+                log_sum_exp: sum,
+                weights: logits.iter().map(|z| sigmoid(*z)).collect(),
+                negative: 1.0,
+                positive: sigmoid(-z_positive),
+                ..Row::default()
+            };
+        }
+        let max = logits.iter().fold(f32::NEG_INFINITY, |max, z| max.max(*z));
+        let exps: Vec<f32> = logits.iter().map(|z| (z - max).exp()).collect();
+        let sum: f32 = exps.iter().sum();
+        if logits.is_empty() {
+            return Row { log_sum_exp: f32::NEG_INFINITY, ..Row::default() };
+        }
+        let lse = max + sum.ln();
+        let (x, n) = (lse - z_positive, logits.len() as f32);
+        let softmax =
+            |x: f32| Row { loss: softplus(x), negative: sigmoid(x), positive: sigmoid(x), ..Row::default() };
+        let row = match objective {
+            Objective::AdditiveMargin { margin } => softmax(x + margin),
+            Objective::Decoupled => Row { loss: x, negative: 1.0, positive: 1.0, ..Row::default() },
+            Objective::CorrectedLogQ => {
+                let q = self.log_q(positive).exp();
+                let rest = if self.log_q_scale() == 0.0 { 0.0 } else { self.log_q_scale() * (-q).ln_1p() };
+                let w = sigmoid(x + rest - n.ln());
+                Row { loss: w * (x + rest), negative: w, positive: w, log_rest: w, ..Row::default() }
+            }
+            Objective::Debiased { positive_prior: t } => {
+                let bound = n.ln() - 1.0 / self.config().temperature() - z_positive;
+                let taken = x.exp() - n * t;
+                let estimate = if x > 80.0 { x - (1.0 - t).ln() } else { (taken / (1.0 - t)).ln() };
+                match estimate > bound {
+                    true => {
+                        let share = if x > 80.0 { 1.0 } else { x.exp() / taken };
+                        let mass = sigmoid(estimate) * share;
+                        Row { loss: softplus(estimate), negative: mass, positive: mass, ..Row::default() }
+                    }
+                    false => Row { negative: 0.0, inverse_temperature: -sigmoid(bound), ..softmax(bound) },
+                }
+            }
+            _ => softmax(x),
+        };
+        Row { log_sum_exp: lse, weights: exps.iter().map(|e| e / sum).collect(), ..row }
+    }
+}
+
+/// One row: its loss, the softmax or sigmoid weights, and what they and the rest are multiplied by.
+#[derive(Default)]
+struct Row {
+    loss: f32,
+    log_sum_exp: f32,
+    weights: Vec<f32>,
+    negative: f32,
+    positive: f32,
+    inverse_temperature: f32,
+    log_rest: f32,
+}
+
+fn softplus(x: f32) -> f32 {
+    x.max(0.0) + (-x.abs()).exp().ln_1p()
+}
+
+fn sigmoid(x: f32) -> f32 {
+    let e = (-x.abs()).exp();
+    if x > 0.0 { 1.0 / (1.0 + e) } else { e / (1.0 + e) }
 }

@@ -1,7 +1,7 @@
 //! Random cases: proptest draws (and shrinks) a short description, a seeded generator the numbers.
 
 use inbatch::bank::BankConfig;
-use inbatch::{Dtype, LossConfig, PositiveCorrection, Reduction};
+use inbatch::{Dtype, LogQOrder, LossConfig, Objective, PositiveCorrection, Reduction};
 use proptest::prelude::*;
 
 use super::case::{BankCase, Case, Items, round_to};
@@ -71,6 +71,10 @@ pub(crate) struct Spec {
     pub weights: bool,
     pub reduction: Reduction,
     pub upstream: bool,
+    pub objective: Objective,
+    pub log_q_inside: bool,
+    pub metrics: bool,
+    pub wants_log_q_gradient: bool,
 }
 
 fn dtype() -> impl Strategy<Value = Dtype> {
@@ -87,6 +91,18 @@ fn size(max: usize) -> impl Strategy<Value = usize> {
 fn dimension(max: usize) -> impl Strategy<Value = usize> {
     let large = if max >= 200 { vec![256, 257, 512, 1000, 1024] } else { vec![max] };
     prop_oneof![16 => 1..=max, 1 => proptest::sample::select(large)]
+}
+
+/// Half of the cases are the plain softmax.
+fn objective() -> impl Strategy<Value = Objective> {
+    prop_oneof![
+        5 => Just(Objective::Softmax),
+        1 => (-2.0f32..4.0).prop_map(|margin| Objective::AdditiveMargin { margin }),
+        1 => Just(Objective::Decoupled),
+        1 => Just(Objective::CorrectedLogQ),
+        1 => (0.0f32..0.3).prop_map(|positive_prior| Objective::Debiased { positive_prior }),
+        1 => (-10.0f32..2.0).prop_map(|bias| Objective::Sigmoid { bias }),
+    ]
 }
 
 fn bank(max: usize) -> impl Strategy<Value = BankSpec> {
@@ -124,12 +140,20 @@ impl Spec {
             Reduction::None,
         ]);
         let flags = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>(), reduction);
-        (shape, segments, numbers, correction, flags).prop_map(
-            |(shape, segments, numbers, correction, flags)| {
+        let family = (objective(), any::<bool>(), any::<bool>(), any::<bool>());
+        (shape, segments, numbers, correction, flags, family).prop_map(
+            |(shape, segments, numbers, correction, flags, family)| {
                 let (rows, dim, offset, surplus) = shape;
                 let (extra, wants_extra_gradient, bank, distinct_ids) = segments;
                 let (seed, temperature, spread, lean, (dtype, gradient_dtype)) = numbers;
                 let (log_q, logq_scale, corrected) = correction;
+                let (objective, inside, metrics, wants_log_q_gradient) = family;
+                let corrected_log_q = objective == Objective::CorrectedLogQ;
+                let log_q = match objective {
+                    Objective::CorrectedLogQ => true,
+                    Objective::Debiased { .. } => false,
+                    _ => log_q,
+                };
                 let (exclude_item, exclude_user, normalize, weights, upstream, reduction) = flags;
                 Spec {
                     seed,
@@ -155,6 +179,10 @@ impl Spec {
                     weights: weights || reduction == Reduction::WeightedMean,
                     reduction,
                     upstream,
+                    objective,
+                    log_q_inside: inside && !corrected_log_q,
+                    metrics,
+                    wants_log_q_gradient,
                 }
             },
         )
@@ -167,7 +195,13 @@ impl Spec {
         };
         LossConfig::new(self.temperature)
             .and_then(|config| config.logq_scale(self.logq_scale))
-            .expect("a valid temperature and scale")
+            .and_then(|config| config.objective(self.objective))
+            .expect("a valid temperature, scale and objective")
+            .logq_order(match self.log_q_inside {
+                true => LogQOrder::InsideTemperature,
+                false => LogQOrder::OutsideTemperature,
+            })
+            .metrics(self.metrics)
             .positive_correction(positive)
             .exclude_same_item(self.exclude_item)
             .exclude_same_user(self.exclude_user)
@@ -175,14 +209,26 @@ impl Spec {
             .reduction(self.reduction)
     }
 
-    /// The same in a 16-bit type and at a dimension that tensor cores take.
+    /// The same in a 16-bit type, at a dimension and with the options that tensor cores take.
     pub(crate) fn for_tensor_cores(&self) -> Spec {
         const DIMS: [usize; 9] = [32, 48, 64, 80, 128, 144, 256, 272, 528];
         let dtype = match self.dtype {
             Dtype::F32 => [Dtype::F16, Dtype::Bf16][self.dim / DIMS.len() % 2],
             narrow => narrow,
         };
-        Spec { dtype, dim: DIMS[self.dim % DIMS.len()], ..self.clone() }
+        let objective = match self.objective {
+            has @ (Objective::Softmax | Objective::AdditiveMargin { .. } | Objective::Decoupled) => has,
+            _ => Objective::Softmax,
+        };
+        Spec {
+            dtype,
+            dim: DIMS[self.dim % DIMS.len()],
+            objective,
+            log_q_inside: false,
+            metrics: false,
+            wants_log_q_gradient: false,
+            ..self.clone()
+        }
     }
 
     /// The case itself.
@@ -204,6 +250,7 @@ impl Spec {
             users,
             items,
             wants_extra_gradient: extra.is_some() && self.wants_extra_gradient,
+            wants_log_q_gradient: self.wants_log_q_gradient,
             extra,
             bank,
             user_ids: self.exclude_user.then(|| ids(&mut draw)),
@@ -257,7 +304,8 @@ impl Draw<'_> {
     }
 
     fn items(&mut self, count: usize) -> Items {
-        let mut log_q = || (0..count).map(|_| -20.0 * self.random.f32()).collect();
+        // Probabilities, some of them tiny.
+        let mut log_q = || (0..count).map(|_| -0.1 - 19.9 * self.random.f32()).collect();
         let log_q = self.spec.log_q.then(&mut log_q);
         Items {
             embeddings: self.embeddings(count),

@@ -1,6 +1,6 @@
 //! What a backend must offer to be tested, and what it hands back.
 
-use inbatch::{Result, oracle};
+use inbatch::{Metrics, Objective, Result, oracle};
 
 use super::case::Case;
 
@@ -10,6 +10,8 @@ pub(crate) struct Results {
     pub loss: Option<f64>,
     pub row_losses: Vec<f64>,
     pub log_sum_exp: Vec<f64>,
+    /// `None` when not asked for.
+    pub metrics: Option<Metrics>,
     /// `None` when only the loss was asked for.
     pub gradients: Option<GradientResults>,
 }
@@ -21,23 +23,21 @@ pub(crate) struct GradientResults {
     /// `None` when not asked for.
     pub extra: Option<Vec<f64>>,
     pub inverse_temperature: f64,
+    /// Of the batch and of the extra negatives; `None` when not asked for.
+    pub log_q: [Option<Vec<f64>>; 2],
+    /// `None` but for the sigmoid link.
+    pub bias: Option<f64>,
+}
+
+/// The probability of each row's positive.
+pub(crate) fn positive_probabilities(objective: Objective, outputs: &oracle::Outputs) -> Vec<f64> {
+    let sigmoid = |x: f64| if x > 0.0 { 1.0 / (1.0 + (-x).exp()) } else { x.exp() / (1.0 + x.exp()) };
+    let each = outputs.z_positive.iter().zip(&outputs.log_sum_exp);
+    let sigmoid_link = matches!(objective, Objective::Sigmoid { .. });
+    each.map(|(z, lse)| sigmoid(if sigmoid_link { *z } else { z - lse })).collect()
 }
 
 impl Results {
-    pub(crate) fn of_oracle(case: &Case, outputs: oracle::Outputs) -> Self {
-        Self {
-            loss: outputs.loss,
-            row_losses: outputs.row_losses,
-            log_sum_exp: outputs.log_sum_exp,
-            gradients: Some(GradientResults {
-                users: outputs.d_users,
-                items: outputs.d_items,
-                extra: case.wants_extra_gradient.then_some(outputs.d_extra),
-                inverse_temperature: outputs.d_inverse_temperature,
-            }),
-        }
-    }
-
     /// Bit for bit, NaN payloads aside.
     pub(crate) fn same_bits(&self, other: &Self) -> bool {
         fn same(a: &[f64], b: &[f64]) -> bool {
@@ -54,10 +54,24 @@ impl Results {
                     && same(&a.items, &b.items)
                     && same(&[a.inverse_temperature], &[b.inverse_temperature])
                     && same(a.extra.as_deref().unwrap_or(&[]), b.extra.as_deref().unwrap_or(&[]))
+                    && a.log_q
+                        .iter()
+                        .zip(&b.log_q)
+                        .all(|(a, b)| same(a.as_deref().unwrap_or(&[]), b.as_deref().unwrap_or(&[])))
+                    && scalar(a.bias, b.bias)
             }
             (a, b) => a.is_none() && b.is_none(),
         };
-        scalar(self.loss, other.loss)
+        let metrics = match (&self.metrics, &other.metrics) {
+            (Some(a), Some(b)) => {
+                let wide = |values: &[f32]| values.iter().map(|x| f64::from(*x)).collect::<Vec<_>>();
+                (&a.ranks, &a.negatives, &a.excluded) == (&b.ranks, &b.negatives, &b.excluded)
+                    && same(&wide(&a.positive_probabilities), &wide(&b.positive_probabilities))
+            }
+            (a, b) => a.is_none() && b.is_none(),
+        };
+        metrics
+            && scalar(self.loss, other.loss)
             && same(&self.row_losses, &other.row_losses)
             && same(&self.log_sum_exp, &other.log_sum_exp)
             && gradients

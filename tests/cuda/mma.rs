@@ -1,7 +1,7 @@
 //! The tensor-core kernels: what every backend must have, on cases that take that path, and what they alone can get wrong.
 
 use inbatch::cuda::{Kernels, Plan};
-use inbatch::{Dtype, Reduction};
+use inbatch::{Dtype, Objective, Reduction};
 
 use crate::common::spec::{BankSpec, Spec};
 use crate::common::subject::Subject;
@@ -120,6 +120,10 @@ fn spec(dim: usize, dtype: Dtype, normalize: bool) -> Spec {
         weights: true,
         reduction: Reduction::Mean,
         upstream: false,
+        objective: Objective::Softmax,
+        log_q_inside: false,
+        metrics: false,
+        wants_log_q_gradient: false,
     }
 }
 

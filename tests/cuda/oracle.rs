@@ -85,7 +85,7 @@ fn compare<G: Element>(got: &Results<G>, expected: &oracle::Outputs, weights: Dt
     assert!(off <= F32_TOLERANCE + rounding_of_weights, "{context}: d(1/tau) off by {off:e}");
 }
 
-fn run<T: Real, G: Real>(gpu: &Gpu, shape: Shape, config: LossConfig, weighted: bool, seed: u64) {
+pub(crate) fn run<T: Real, G: Real>(gpu: &Gpu, shape: Shape, config: LossConfig, weighted: bool, seed: u64) {
     let case = Case::<T>::random(shape, seed);
     let got = step::<T, G>(gpu, config, &case, weighted);
     let context = format!("{shape:?} {} -> {} {config:?}", T::DTYPE, G::DTYPE);
@@ -126,10 +126,12 @@ fn every_kernel_that_ships() {
     every_type_of_gradient::<f32>(&gpu);
     every_type_of_gradient::<f16>(&gpu);
     every_type_of_gradient::<bf16>(&gpu);
+    crate::frequency::every_kernel(&gpu);
+    crate::sampling::every_kernel(&gpu);
     let ran: BTreeSet<_> =
         gpu.device.counters().launches.into_iter().filter(|(_, n)| *n > 0).map(|(name, _)| name).collect();
     let ships = entries();
-    assert_eq!(ships.len(), 77);
+    assert_eq!(ships.len(), 86);
     let missing: Vec<_> = ships.iter().filter(|name| !ran.contains(name.as_str())).collect();
     assert!(missing.is_empty(), "never launched: {missing:?}");
 }
@@ -144,23 +146,22 @@ fn every_type_of_gradient<T: Real>(gpu: &Gpu) {
     for (dim, seed) in [(13, 9), (72, 10), (130, 11)] {
         run::<T, f32>(gpu, (9, 11, 2, dim, 1), plain(), false, seed);
     }
-    the_loss_alone::<T>(gpu, shape);
+    loss_alone::<T>(gpu, shape, config, 4);
     if T::DTYPE != Dtype::F32 {
         // A tensor-core kernel for each reach of dimensions.
         for (dim, seed) in [(64, 12), (128, 13), (192, 14), (640, 15)] {
             run::<T, f32>(gpu, (20, 33, 9, dim, 3), config, false, seed);
-            the_loss_alone::<T>(gpu, (20, 33, 9, dim, 3));
+            loss_alone::<T>(gpu, (20, 33, 9, dim, 3), config, seed);
         }
     }
     same_on_both_backends::<T>(gpu);
 }
 
-fn the_loss_alone<T: Real>(gpu: &Gpu, shape: Shape) {
-    let config = plain().normalize(true);
-    let case = Case::<T>::random(shape, 4);
+pub(crate) fn loss_alone<T: Real>(gpu: &Gpu, shape: Shape, config: LossConfig, seed: u64) {
+    let case = Case::<T>::random(shape, seed);
     let inputs = OnDevice::new(&gpu.device, &case);
     let mut loss = InBatchLoss::new(&gpu.device, config).unwrap();
-    let got = loss.evaluate(&inputs.batch(true, false)).unwrap().row_losses().unwrap();
+    let got = loss.evaluate(&inputs.batch(!case.extra.is_empty(), false)).unwrap().row_losses().unwrap();
     let got: Vec<f64> = got.into_iter().map(f64::from).collect();
     let off = error(&got, &expect(&case, &config, false).row_losses);
     assert!(off <= F32_TOLERANCE, "the loss alone in {}, {shape:?}: off by {off:e}", T::DTYPE);

@@ -134,6 +134,8 @@ impl<'g> Cuda<'g> {
         let mut d_items = Padded::<G>::poisoned(gpu, case.items.embeddings.len());
         let extra_len = case.extra.as_ref().map_or(0, |extra| extra.embeddings.len());
         let mut d_extra = Padded::<G>::poisoned(gpu, extra_len);
+        let mut d_log_q = Padded::<f32>::poisoned(gpu, case.batch_columns());
+        let mut d_extra_log_q = Padded::<f32>::poisoned(gpu, case.extra_columns());
         // Borrows the bank afresh each time: a push may stand between two of them.
         macro_rules! batch {
             () => {{
@@ -165,6 +167,12 @@ impl<'g> Cuda<'g> {
         if case.wants_extra_gradient {
             gradients = gradients.extra(d_extra.view_mut());
         }
+        if case.wants_log_q() {
+            gradients = gradients.log_q(d_log_q.view_mut());
+        }
+        if case.wants_extra_log_q() {
+            gradients = gradients.extra_log_q(d_extra_log_q.view_mut());
+        }
         let wants_gradients = !matches!(call, Call::Evaluate);
         let output = match call {
             Call::Evaluate => loss.evaluate(&batch!())?,
@@ -181,15 +189,22 @@ impl<'g> Cuda<'g> {
             loss: output.loss().ok().map(f64::from),
             row_losses: wide(output.row_losses()?),
             log_sum_exp: wide(output.log_sum_exp()?),
+            metrics: output.metrics().ok(),
             gradients: None,
         };
         if wants_gradients {
             let inverse_temperature = f64::from(output.d_inverse_temperature()?);
+            let bias = output.d_bias().ok().map(f64::from);
             results.gradients = Some(GradientResults {
                 inverse_temperature,
                 users: widen(&d_users.read(gpu)),
                 items: widen(&d_items.read(gpu)),
                 extra: case.wants_extra_gradient.then(|| widen(&d_extra.read(gpu))),
+                log_q: [
+                    case.wants_log_q().then(|| widen(&d_log_q.read(gpu))),
+                    case.wants_extra_log_q().then(|| widen(&d_extra_log_q.read(gpu))),
+                ],
+                bias,
             });
         }
         Ok(results)

@@ -1,0 +1,117 @@
+//! What is counted and summed over a score tile beside the softmax: ranks, biases, column masses. Layout as in `simd`.
+
+use pulp::{Arch, Simd, WithSimd};
+
+use super::partial::Counts;
+use super::simd::UNROLL;
+
+/// Forward: counts the logits above -inf, and those of them above `reference[o]`. A NaN on either side counts as above.
+pub(super) struct Ranks<'a, 'c> {
+    pub(super) scores: &'a [f32],
+    pub(super) lanes: usize,
+    /// One for each lane: the positive's logit.
+    pub(super) reference: &'a [f32],
+    pub(super) counts: &'a mut Counts<'c>,
+}
+
+impl Ranks<'_, '_> {
+    pub(super) fn run(self, arch: Arch) {
+        arch.dispatch(self);
+    }
+}
+
+impl WithSimd for Ranks<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let (scores, _) = S::as_simd_f32s(self.scores);
+        let (reference, _) = S::as_simd_f32s(self.reference);
+        let (negatives, _) = S::as_mut_simd_u32s(self.counts.negatives);
+        let (above, _) = S::as_mut_simd_u32s(self.counts.above);
+        let width = self.lanes / S::F32_LANES;
+        let (absent, zero, one) =
+            (simd.splat_f32s(f32::NEG_INFINITY), simd.splat_u32s(0), simd.splat_u32s(1));
+        for row in scores.chunks_exact(width) {
+            for (k, score) in row.iter().enumerate() {
+                let counted = simd.select_u32s(simd.equal_f32s(*score, absent), zero, one);
+                let not_above = simd.less_than_or_equal_f32s(*score, reference[k]);
+                negatives[k] = simd.add_u32s(negatives[k], counted);
+                above[k] = simd.add_u32s(above[k], simd.select_u32s(not_above, zero, counted));
+            }
+        }
+    }
+}
+
+/// Forward: adds `sum_s weights[s, o] bias[s]` to `moment[o]`.
+pub(super) struct Moments<'a> {
+    pub(super) scores: &'a [f32],
+    pub(super) lanes: usize,
+    /// One for each streamed row.
+    pub(super) bias: &'a [f32],
+    pub(super) moment: &'a mut [f32],
+}
+
+impl Moments<'_> {
+    pub(super) fn run(self, arch: Arch) {
+        arch.dispatch(self);
+    }
+}
+
+impl WithSimd for Moments<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let (scores, _) = S::as_simd_f32s(self.scores);
+        let (moment, _) = S::as_mut_simd_f32s(self.moment);
+        let width = self.lanes / S::F32_LANES;
+        for (block, moment) in moment.chunks_exact_mut(UNROLL).enumerate() {
+            for (row, &bias) in scores.chunks_exact(width).zip(self.bias) {
+                // An absent column has weight 0, and 0 times infinity is no number.
+                if bias == f32::NEG_INFINITY {
+                    continue;
+                }
+                let bias = simd.splat_f32s(bias);
+                for (moment, weight) in moment.iter_mut().zip(&row[block * UNROLL..]) {
+                    *moment = simd.mul_add_e_f32s(*weight, bias, *moment);
+                }
+            }
+        }
+    }
+}
+
+/// Backward: adds `sum_s weights[s, o]` to `mass[o]`.
+pub(super) struct Masses<'a> {
+    pub(super) scores: &'a [f32],
+    pub(super) lanes: usize,
+    pub(super) mass: &'a mut [f32],
+}
+
+impl Masses<'_> {
+    pub(super) fn run(self, arch: Arch) {
+        arch.dispatch(self);
+    }
+}
+
+impl WithSimd for Masses<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let (scores, _) = S::as_simd_f32s(self.scores);
+        let (mass, _) = S::as_mut_simd_f32s(self.mass);
+        let width = self.lanes / S::F32_LANES;
+        for (block, mass) in mass.chunks_exact_mut(UNROLL).enumerate() {
+            let mut running = [simd.splat_f32s(0.0); UNROLL];
+            for row in scores.chunks_exact(width) {
+                for (running, weight) in running.iter_mut().zip(&row[block * UNROLL..]) {
+                    *running = simd.add_f32s(*running, *weight);
+                }
+            }
+            for (mass, running) in mass.iter_mut().zip(running) {
+                *mass = simd.add_f32s(*mass, running);
+            }
+        }
+    }
+}
