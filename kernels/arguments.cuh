@@ -46,10 +46,8 @@ struct Scalars {
     float bias;                   // of the sigmoid link, 0 otherwise
     float d_bias;
     float d_log_inverse_temperature;
-    float coefficient_scale;      // a power of two: brings the largest |g_i a_i / l_i| near the top of f16
-    float coefficient_unscale;    // its inverse
 };
-static_assert(sizeof(Scalars) == 40, "mirror of src/cuda/arguments.rs");
+static_assert(sizeof(Scalars) == 32, "mirror of src/cuda/arguments.rs");
 
 // The bank's counters, in device memory.
 struct BankState {
@@ -260,14 +258,13 @@ struct SymmetricArguments {
 static_assert(sizeof(SymmetricArguments) == 112, "mirror of src/cuda/arguments.rs");
 
 struct ReduceTermsArguments {
-    const float* terms;        // [B]
-    const float* bias_terms;   // [B] or null
-    const float* coefficient;  // [B]
+    const float* terms;       // [B]
+    const float* bias_terms;  // [B] or null
     Scalars* scalars;
     int rows;
-    int top; // of the scaled coefficients: the largest has this exponent
+    int padding;
 };
-static_assert(sizeof(ReduceTermsArguments) == 40, "mirror of src/cuda/arguments.rs");
+static_assert(sizeof(ReduceTermsArguments) == 32, "mirror of src/cuda/arguments.rs");
 
 struct UpdateParametersArguments {
     Scalars* scalars;

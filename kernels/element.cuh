@@ -121,7 +121,8 @@ __device__ __forceinline__ float2 inverse_norm(const T* row, int dim, int lane) 
     largest = warp_max(largest);
     // The exponent field of 2^-floor(log2(largest)), kept normal.
     const int exponent = static_cast<int>(__float_as_uint(largest) >> 23);
-    const int inverted = min(max(254 - exponent, 1), 254);
+    // Of a zero row 1, so that a gradient times both factors is 0 and not inf * 0.
+    const int inverted = largest == 0.0f ? 127 : min(max(254 - exponent, 1), 254);
     const float scale = __uint_as_float(static_cast<unsigned>(inverted) << 23);
     float sum = 0.0f;
 #pragma unroll 1

@@ -224,7 +224,7 @@ __device__ __forceinline__ void masked_logits(
     }
 }
 
-// f16 reaches down to 2^-24 only: forward, weights are 2^SHIFT times as large until they have been summed.
+// f16 reaches down to 2^-24 only: weights are 2^EXPONENT times as large until they have been summed.
 template <typename T>
 struct Shift;
 
@@ -295,7 +295,7 @@ __device__ __forceinline__ bool online_softmax(
     }
 #pragma unroll
     for (int c = 0; c < COLUMNS; c++) {
-        const OfStreamed norm(streamed.coefficient, place, c);
+        const OfStreamed norm(streamed.weight, place, c);
 #pragma unroll
         for (int r = 0; r < ROWS; r++) {
 #pragma unroll
@@ -309,21 +309,40 @@ __device__ __forceinline__ bool online_softmax(
     return __any_sync(FULL_WARP, changed);
 }
 
-// Backward: logits to g_i a_i / l_i exp(z - m_i), the forward's weights once more, scaled by a power of two that brings the
-// largest coefficient near the top of f16.
+// Backward: logits to the logarithms of |g_i a_i| / l_i exp(z - m_i), the forward's weights once more. The online softmax
+// turns them into weights relative to each owner's largest, so that f16 has room for all that count for an owner,
+// however small its gradient is beside others'. (Out of a rounded LSE they would carry its error.)
 template <int ROWS, int COLUMNS, int STREAMED, typename Place>
 __device__ __forceinline__ void
-backward_weights(Cells<ROWS, COLUMNS>& cells, const Labels<STREAMED>& streamed, Place place) {
+weigh_rows(Cells<ROWS, COLUMNS>& cells, const Labels<STREAMED>& streamed, Place place) {
 #pragma unroll
     for (int c = 0; c < COLUMNS; c++) {
         const OfStreamed reference(streamed.bias, place, c);
-        const OfStreamed coefficient(streamed.coefficient, place, c);
+        const OfStreamed weight(streamed.weight, place, c);
 #pragma unroll
         for (int r = 0; r < ROWS; r++) {
 #pragma unroll
             for (int e = 0; e < 4; e++) {
-                const float power = exp2_approximate((cells[r][c][e] - reference.at[e]) * LOG2_E);
-                cells[r][c][e] = coefficient.at[e] * power;
+                cells[r][c][e] = cells[r][c][e] - reference.at[e] + weight.at[e];
+            }
+        }
+    }
+}
+
+// Gives the weights of rows with g_i a_i < 0 their sign.
+template <int ROWS, int COLUMNS, int STREAMED, typename Place>
+__device__ __forceinline__ void
+apply_signs(Cells<ROWS, COLUMNS>& cells, const Labels<STREAMED>& streamed, Place place) {
+#pragma unroll
+    for (int c = 0; c < COLUMNS; c++) {
+#pragma unroll
+        for (int e = 0; e < 4; e++) {
+            const int row = place.streamed_of(c, e);
+            if (streamed.negative[row / WARP] >> (row % WARP) & 1u) {
+#pragma unroll
+                for (int r = 0; r < ROWS; r++) {
+                    cells[r][c][e] = -cells[r][c][e];
+                }
             }
         }
     }

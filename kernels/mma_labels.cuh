@@ -11,10 +11,11 @@ struct alignas(16) Labels {
     const void* source[COUNT]; // null: absent
     float factor[COUNT];       // what the embedding is multiplied by to be a unit one; rows: over tau as well
     float bias[COUNT];         // columns: -inf says absent. Rows, backward: m_i
-    float coefficient[COUNT];  // rows, backward: what exp(z - m_i) is multiplied by; 0 says absent. Columns, forward: the norm
+    float weight[COUNT];       // rows, backward: log |g_i a_i / l_i|, of the unit embedding. Columns, forward: the norm
     unsigned item[2][COUNT];   // lower and upper half; of rows: the positive's
     unsigned user[3][COUNT];   // the same, and whether there is one
     unsigned present[WORDS];   // a bit for each
+    unsigned negative[WORDS];  // rows, backward: of g_i a_i
     unsigned upper[WORDS];     // the upper half of all 32 items, if `alike`
     int alike[WORDS];
 };
@@ -26,12 +27,13 @@ struct Label {
     i64 user;
     float factor;
     float bias;
-    float coefficient;
+    float weight;
+    bool negative;
     int has_user;
 };
 
 __device__ __forceinline__ Label absent_label() {
-    return Label{nullptr, 0, 0, 1.0f, -infinity(), 0.0f, 0};
+    return Label{nullptr, 0, 0, 1.0f, -infinity(), 0.0f, false, 0};
 }
 
 // A user row, forward.
@@ -46,7 +48,8 @@ __device__ __forceinline__ Label row_label(const MmaArguments& a, i64 row) {
     label.user = a.user_ids != nullptr ? a.user_ids[row] : 0;
     label.factor = norm_of(a.row_norms, row).y * a.scalars->inverse_temperature;
     label.bias = 0.0f;
-    label.coefficient = 0.0f;
+    label.weight = 0.0f;
+    label.negative = false;
     label.has_user = 1;
     return label;
 }
@@ -63,7 +66,8 @@ __device__ __forceinline__ Label weighted_row_label(const MmaArguments& a, i64 r
     Label label = row_label<T>(a, row);
     label.bias = a.reference[row];
     // The output takes the unit embedding: its factor goes into the weight.
-    label.coefficient = coefficient * a.scalars->coefficient_scale * norm_of(a.row_norms, row).y;
+    label.weight = logf(fabsf(coefficient)) + logf(norm_of(a.row_norms, row).y);
+    label.negative = coefficient < 0.0f;
     return label;
 }
 
@@ -82,7 +86,8 @@ __device__ __forceinline__ Label column_label(const MmaArguments& a, i64 column,
     label.user = owned && a.user_ids != nullptr ? a.user_ids[owner] : 0;
     label.factor = norm_of(a.column_norms, column).y;
     label.bias = bias;
-    label.coefficient = 0.0f;
+    label.weight = 0.0f;
+    label.negative = false;
     // No row's third word, so that a column without owner is nobody's.
     label.has_user = owned ? 1 : 2;
     return label;
@@ -100,7 +105,7 @@ __device__ __forceinline__ Label streamed_column_label(const MmaArguments& a, i6
         label.factor = label.factor == 0.0f ? 1.0f : label.factor;
         label.bias += logf(label.factor);
     }
-    label.coefficient = 1.0f / label.factor;
+    label.weight = 1.0f / label.factor;
     return label;
 }
 
@@ -111,17 +116,19 @@ __device__ __forceinline__ void store_label(Labels<COUNT>& labels, int slot, con
     labels.source[slot] = label.source;
     labels.factor[slot] = label.factor;
     labels.bias[slot] = label.bias;
-    labels.coefficient[slot] = label.coefficient;
+    labels.weight[slot] = label.weight;
     labels.item[0][slot] = static_cast<unsigned>(label.item);
     labels.item[1][slot] = upper;
     labels.user[0][slot] = static_cast<unsigned>(label.user);
     labels.user[1][slot] = static_cast<unsigned>(label.user >> 32);
     labels.user[2][slot] = label.has_user;
     const unsigned present = __ballot_sync(FULL_WARP, label.source != nullptr);
+    const unsigned negative = __ballot_sync(FULL_WARP, label.negative);
     const unsigned first = __shfl_sync(FULL_WARP, upper, 0);
     const int alike = __all_sync(FULL_WARP, upper == first);
     if (slot % WARP == 0) {
         labels.present[slot / WARP] = present;
+        labels.negative[slot / WARP] = negative;
         labels.upper[slot / WARP] = first;
         labels.alike[slot / WARP] = alike;
     }
@@ -133,6 +140,16 @@ __device__ __forceinline__ bool any_present(const Labels<COUNT>& labels) {
 #pragma unroll
     for (int word = 0; word < Labels<COUNT>::WORDS; word++) {
         any |= labels.present[word];
+    }
+    return any != 0;
+}
+
+template <int COUNT>
+__device__ __forceinline__ bool any_negative(const Labels<COUNT>& labels) {
+    unsigned any = 0;
+#pragma unroll
+    for (int word = 0; word < Labels<COUNT>::WORDS; word++) {
+        any |= labels.negative[word];
     }
     return any != 0;
 }

@@ -193,30 +193,10 @@ extern "C" __global__ void __launch_bounds__(BLOCK) reduce_losses(const ReduceLo
     a.scalars->row_scale = static_cast<float>(scale);
 }
 
-// d(1/tau) = sum_i tau <u_i, du_i>, also as the derivative with respect to log(1/tau); d(bias) of the sigmoid link; and
-// the power of two that 16-bit weights of the second sweep are multiplied by.
+// d(1/tau) = sum_i tau <u_i, du_i>, also as the derivative with respect to log(1/tau); d(bias) of the sigmoid link.
 extern "C" __global__ void __launch_bounds__(BLOCK) reduce_terms(const ReduceTermsArguments a) {
-    __shared__ float largest[WARPS];
     const double sum = block_sum(a.terms, a.rows);
-    float magnitude = 0.0f;
-#pragma unroll 1
-    for (i64 i = threadIdx.x; i < a.rows; i += BLOCK) {
-        magnitude = fmaxf(magnitude, fabsf(a.coefficient[i]));
-    }
-    magnitude = warp_max(magnitude);
-    if (threadIdx.x % WARP == 0) {
-        largest[threadIdx.x / WARP] = magnitude;
-    }
-    __syncthreads();
     if (threadIdx.x == 0) {
-        for (int warp = 1; warp < WARPS; warp++) {
-            magnitude = fmaxf(magnitude, largest[warp]);
-        }
-        // The largest comes to lie in [2^top, 2^(top + 1)). Both the scale and its inverse stay normal.
-        const int exponent = static_cast<int>(__float_as_uint(magnitude) >> 23) - 127;
-        const int shift = magnitude > 0.0f && magnitude < infinity() ? min(max(a.top - exponent, -126), 126) : 0;
-        a.scalars->coefficient_scale = __uint_as_float(static_cast<unsigned>(127 + shift) << 23);
-        a.scalars->coefficient_unscale = __uint_as_float(static_cast<unsigned>(127 - shift) << 23);
         a.scalars->d_inverse_temperature = static_cast<float>(sum);
         a.scalars->d_log_inverse_temperature = static_cast<float>(sum * a.scalars->inverse_temperature);
     }

@@ -14,7 +14,8 @@
 
 constexpr int MMA_THREADS = 128; // 4 warps
 
-// ROWS of 16 owners a warp, SPAN streamed embeddings a tile, STAGES tiles in shared memory.
+// ROWS of 16 owners a warp, SPAN streamed embeddings a tile, STAGES tiles in shared memory. STEP streamed embeddings are
+// computed at once: the same number everywhere, so that the loss alone has the bits of a step.
 template <int D, int R, int S, int N>
 struct Shape {
     static constexpr int DIM = D;
@@ -23,7 +24,8 @@ struct Shape {
     static constexpr int SPAN = S;
     static constexpr int STAGES = N;
     static constexpr int PITCH = 2 * D;
-    static constexpr int COLUMNS = S / 8;
+    static constexpr int STEP = 32;
+    static constexpr int COLUMNS = STEP / 8;
 };
 
 // More owners a warp read each streamed fragment for more products; more dimensions leave fewer registers for them.
@@ -38,14 +40,16 @@ struct MmaShared {
     Labels<S::OWNERS> owners;
     Labels<S::SPAN> labels[S::STAGES + 1];
 };
-static_assert(sizeof(MmaShared<Shape64>) == 45712, "mirror of src/cuda/plan.rs");
-static_assert(sizeof(MmaShared<Shape128>) == 67696, "mirror of src/cuda/plan.rs");
+static_assert(sizeof(MmaShared<Shape64>) == 45728, "mirror of src/cuda/plan.rs");
+static_assert(sizeof(MmaShared<Shape128>) == 67712, "mirror of src/cuda/plan.rs");
 static_assert(sizeof(MmaShared<Shape256>) == 72016, "mirror of src/cuda/plan.rs");
 
-// cells = owners x streamed embeddings, over all dimensions in their order.
+// cells = owners x streamed embeddings from `row` and `column` on, over all dimensions in their order.
 template <typename S, typename T>
 __device__ __forceinline__ void
-scores(Cells<S::ROWS, S::COLUMNS>& cells, unsigned owned, unsigned streamed, int row, int steps, int lane, T type) {
+scores(
+    Cells<S::ROWS, S::COLUMNS>& cells, unsigned owned, unsigned streamed, int row, int column, int steps, int lane,
+    T type) {
 #pragma unroll
     for (int r = 0; r < S::ROWS; r++) {
 #pragma unroll
@@ -66,7 +70,7 @@ scores(Cells<S::ROWS, S::COLUMNS>& cells, unsigned owned, unsigned streamed, int
 #pragma unroll
         for (int c = 0; c < S::COLUMNS; c += 2) {
             FragmentB b[2];
-            load_b<S::PITCH>(b, streamed, 8 * c, step, lane);
+            load_b<S::PITCH>(b, streamed, column + 8 * c, step, lane);
 #pragma unroll
             for (int r = 0; r < S::ROWS; r++) {
                 multiply(cells[r][c], a[r], b[0], type);
@@ -79,12 +83,13 @@ scores(Cells<S::ROWS, S::COLUMNS>& cells, unsigned owned, unsigned streamed, int
 template <typename S>
 using Output = float[S::ROWS][S::DIM / 8][4];
 
-// output += weights x streamed embeddings. FULL: all DIM dimensions are there, which spares a branch for each 16.
+// output += weights x streamed embeddings from `column` on. FULL: all DIM dimensions are there, which spares a branch for each 16.
 template <typename S, bool FULL, typename T>
 __device__ __forceinline__ void accumulate(
-    Output<S>& output, const Cells<S::ROWS, S::COLUMNS>& weights, unsigned streamed, int dim, int lane, T type) {
+    Output<S>& output, const Cells<S::ROWS, S::COLUMNS>& weights, unsigned streamed, int column, int dim, int lane,
+    T type) {
 #pragma unroll
-    for (int step = 0; step < S::SPAN / 16; step++) {
+    for (int step = 0; step < S::STEP / 16; step++) {
         FragmentA a[S::ROWS];
 #pragma unroll
         for (int r = 0; r < S::ROWS; r++) {
@@ -94,7 +99,7 @@ __device__ __forceinline__ void accumulate(
         for (int n = 0; n < S::DIM / 8; n += 2) {
             if (FULL || n * 8 < dim) {
                 FragmentB b[2];
-                load_b_transposed<S::PITCH>(b, streamed, 16 * step, n / 2, lane);
+                load_b_transposed<S::PITCH>(b, streamed, column + 16 * step, n / 2, lane);
 #pragma unroll
                 for (int r = 0; r < S::ROWS; r++) {
                     multiply(output[r][n], a[r], b[0], type);
@@ -128,7 +133,6 @@ stream_tile(const MmaArguments& a, MmaShared<S>& shared, i64 owner_tile, i64 fir
     constexpr int STAGES = S::STAGES;
     const int lane = threadIdx.x % WARP;
     const int warp_row = threadIdx.x / WARP * 16 * S::ROWS;
-    const FragmentPlace place = {warp_row + lane / 4, 2 * (lane % 4)};
     const int dim = a.columns.dim;
     const i64 first_owner = owner_tile * S::OWNERS;
     const i64 limit = BACKWARD ? a.rows : a.columns.count();
@@ -190,26 +194,31 @@ stream_tile(const MmaArguments& a, MmaShared<S>& shared, i64 owner_tile, i64 fir
         }
         copy_tile(tile + STAGES - 1);
         const Labels<SPAN>& other = labels(tile);
-        if (any_present(other)) {
+        const i64 begin = (first + tile) * SPAN;
+        const i64 diagonal = BACKWARD ? first_owner - begin - a.offset : begin - first_owner - a.offset;
+        const int columns = any_present(other) ? SPAN : 0;
+#pragma unroll 1
+        for (int column = 0; column < columns; column += S::STEP) {
+            const FragmentPlace place = {warp_row + lane / 4, column + 2 * (lane % 4)};
             Cells<S::ROWS, S::COLUMNS> cells;
-            scores<S>(cells, owned, ring(tile), warp_row, dim / 16, lane, T());
-            const i64 begin = (first + tile) * SPAN;
-            const i64 diagonal = BACKWARD ? first_owner - begin - a.offset : begin - first_owner - a.offset;
+            scores<S>(cells, owned, ring(tile), warp_row, column, dim / 16, lane, T());
             masked_logits<BACKWARD>(cells, shared.owners, other, place, diagonal, a, inverse_temperature);
             if constexpr (BACKWARD) {
-                backward_weights(cells, other, place);
-            } else {
-                PerOwner<S::ROWS, FragmentPlace> rescale;
-                const bool changed = online_softmax(cells, running, rescale, other, place, Shift<T>::EXPONENT);
-                if (MODE == MMA_FORWARD && changed) {
+                weigh_rows(cells, other, place);
+            }
+            PerOwner<S::ROWS, FragmentPlace> rescale;
+            const bool changed = online_softmax(cells, running, rescale, other, place, Shift<T>::EXPONENT);
+            if constexpr (MODE != MMA_LOSS) {
+                if (changed) {
                     scale_output<S>(output, rescale);
                 }
-            }
-            if constexpr (MODE != MMA_LOSS) {
+                if (BACKWARD && any_negative(other)) {
+                    apply_signs(cells, other, place);
+                }
                 if (dim == S::DIM) {
-                    accumulate<S, true>(output, cells, ring(tile), dim, lane, T());
+                    accumulate<S, true>(output, cells, ring(tile), column, dim, lane, T());
                 } else {
-                    accumulate<S, false>(output, cells, ring(tile), dim, lane, T());
+                    accumulate<S, false>(output, cells, ring(tile), column, dim, lane, T());
                 }
             }
         }
@@ -219,13 +228,13 @@ stream_tile(const MmaArguments& a, MmaShared<S>& shared, i64 owner_tile, i64 fir
     }
     wait_for_copies<0>();
 
-    const float unscale = BACKWARD ? a.scalars->coefficient_unscale : Shift<T>::INVERSE;
 #pragma unroll
     for (int r = 0; r < S::ROWS; r++) {
 #pragma unroll
         for (int half = 0; half < 2; half++) {
-            const int owner = place.owner_of(r, 2 * half);
-            const float sum = sum_of_four_lanes(running.sum.of(r, 2 * half)) * unscale;
+            const int owner = warp_row + 16 * r + 8 * half + lane / 4;
+            const float sum = sum_of_four_lanes(running.sum.of(r, 2 * half)) * Shift<T>::INVERSE;
+            const float unscale = Shift<T>::INVERSE * (BACKWARD ? expf(running.maximum.of(r, 2 * half)) : 1.0f);
             if (first_owner + owner >= a.cut.owners) {
                 continue;
             }
@@ -235,7 +244,7 @@ stream_tile(const MmaArguments& a, MmaShared<S>& shared, i64 owner_tile, i64 fir
                 a.sum[at] = sum;
             }
             if constexpr (MODE != MMA_LOSS) {
-                float* out = a.output + at * dim + place.streamed;
+                float* out = a.output + at * dim + 2 * (lane % 4);
 #pragma unroll
                 for (int n = 0; n < S::DIM / 8; n++) {
                     if (n * 8 < dim) {
@@ -263,7 +272,6 @@ __device__ __forceinline__ void stream_mma(const MmaArguments& a) {
     }
 
 #define MMA_KERNELS(suffix, T)                                                                                       \
-    MMA_KERNEL(stream_mma_loss_64_##suffix, T, MMA_LOSS, Shape64)                                                    \
     MMA_KERNEL(stream_mma_loss_128_##suffix, T, MMA_LOSS, Shape128)                                                  \
     MMA_KERNEL(stream_mma_loss_256_##suffix, T, MMA_LOSS, Shape256)                                                  \
     MMA_KERNEL(stream_mma_forward_64_##suffix, T, MMA_FORWARD, Shape64)                                              \

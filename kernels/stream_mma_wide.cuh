@@ -197,17 +197,18 @@ __device__ __forceinline__ void stream_wide_tile(
             const i64 diagonal = BACKWARD ? first_owner - begin - a.offset : begin - first_owner - a.offset;
             masked_logits<BACKWARD>(cells, shared.owners, other, place, diagonal, a, inverse_temperature);
             PerOwner<1, RowPlace> rescale;
-            rescale.fill(1.0f);
             if constexpr (BACKWARD) {
-                backward_weights(cells, other, place);
-            } else {
-                online_softmax(cells, running, rescale, other, place, Shift<T>::EXPONENT);
+                weigh_rows(cells, other, place);
+            }
+            online_softmax(cells, running, rescale, other, place, Shift<T>::EXPONENT);
+            if (BACKWARD && any_negative(other)) {
+                apply_signs(cells, other, place);
             }
             if constexpr (MODE != MMA_LOSS) {
                 unsigned* to = shared.weights + weight_word_at(place.owner, place.streamed);
                 *reinterpret_cast<uint2*>(to) =
                     make_uint2(pack(cells[0][0][0], cells[0][0][1], T()), pack(cells[0][0][2], cells[0][0][3], T()));
-                if (!BACKWARD && lane % 4 == 0) {
+                if (lane % 4 == 0) {
                     shared.rescale[place.owner] = rescale.at[0];
                 }
             }
@@ -224,7 +225,7 @@ __device__ __forceinline__ void stream_wide_tile(
                     load_matrices(weights[r].at, shared_address(shared.weights + weight_word_at(row, lane / 16 * 8)));
                 }
             }
-            if (MODE == MMA_FORWARD && present) {
+            if (present) {
                 rescale.load(shared.rescale, FragmentPlace{lane / 4, 0});
 #pragma unroll
                 for (int i = 0; i < rescale.COUNT; i++) {
@@ -242,7 +243,7 @@ __device__ __forceinline__ void stream_wide_tile(
 #pragma unroll
                         for (int n = 0; n < 2; n++) {
                             float(&sum)[4] = output[r][2 * step + n];
-                            if (MODE == MMA_FORWARD && changed) {
+                            if (changed) {
 #pragma unroll
                                 for (int e = 0; e < 4; e++) {
                                     sum[e] *= rescale.of(r, e);
@@ -262,16 +263,22 @@ __device__ __forceinline__ void stream_wide_tile(
     }
     wait_for_copies<0>();
 
-    const float unscale = BACKWARD ? a.scalars->coefficient_unscale : Shift<T>::INVERSE;
-    if (!BACKWARD && warp < ADDERS) {
-        const float sum = sum_of_four_lanes(running.sum.at[0]) * unscale;
-        if (lane % 4 == 0 && first_owner + place.owner < a.cut.owners) {
-            const i64 at = slot * WIDE_OWNERS + place.owner;
-            a.maximum[at] = running.maximum.at[0];
-            a.sum[at] = sum;
+    __syncthreads(); // the last tile's factors have been read
+    if (warp < ADDERS) {
+        const float sum = sum_of_four_lanes(running.sum.at[0]) * Shift<T>::INVERSE;
+        if (lane % 4 == 0) {
+            shared.rescale[place.owner] = Shift<T>::INVERSE * (BACKWARD ? expf(running.maximum.at[0]) : 1.0f);
+            if (!BACKWARD && first_owner + place.owner < a.cut.owners) {
+                const i64 at = slot * WIDE_OWNERS + place.owner;
+                a.maximum[at] = running.maximum.at[0];
+                a.sum[at] = sum;
+            }
         }
     }
     if constexpr (MODE != MMA_LOSS) {
+        __syncthreads(); // what the outputs are multiplied by
+        PerOwner<2, FragmentPlace> unscale;
+        unscale.load(shared.rescale, FragmentPlace{lane / 4, 0});
 #pragma unroll
         for (int r = 0; r < 2; r++) {
 #pragma unroll
@@ -279,11 +286,12 @@ __device__ __forceinline__ void stream_wide_tile(
                 const int owner = 16 * r + 8 * half + lane / 4;
                 float* out = a.output + (slot * WIDE_OWNERS + owner) * dim + first_dim + 2 * (lane % 4);
                 const bool owns = first_owner + owner < a.cut.owners;
+                const float factor = unscale.of(r, 2 * half);
 #pragma unroll
                 for (int n = 0; n < 2 * WIDE_STEPS; n++) {
                     if (owns && n / 2 < steps) {
                         *reinterpret_cast<float2*>(out + 8 * n) =
-                            make_float2(output[r][n][2 * half] * unscale, output[r][n][2 * half + 1] * unscale);
+                            make_float2(output[r][n][2 * half] * factor, output[r][n][2 * half + 1] * factor);
                     }
                 }
             }

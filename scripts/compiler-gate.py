@@ -5,6 +5,8 @@
 2. The committed PTX assembles with ptxas 13.0 for every supported architecture, and with ptxas 12.0,
    which knows nothing newer than the PTX 8.0 that the files claim.
 3. No kernel spills a register, and no register hint (setmaxnreg) is ignored.
+4. The tensor-core kernels consist of what they should on every target: HMMA fed by LDSM, transposed LDSM where they
+   have an output, LDGSTS for the copies, and no local memory.
 
 Prints a table of registers, shared memory and spills for each kernel and target; exits with 1 if any
 of this fails. Python's standard library only.
@@ -26,6 +28,12 @@ PTX = ROOT / "kernels" / "ptx"
 SUPPORTED = (75, 80, 86, 89, 90, 100, 120)
 NEWEST = {"ptxas": 120, "ptxas-12.0": 90}
 
+# What must be in the machine code of a tensor-core kernel, and what must not.
+TENSOR_CORES = "stream_mma"
+WANTED = (r"HMMA\.16816\.F32", r"LDSM\.16\.M88", r"LDGSTS")
+WANTED_WITH_OUTPUT = (r"LDSM\.16\.MT88",)
+UNWANTED = (r"\b(LDL|STL)\b",)
+
 
 class Usage(NamedTuple):
     """What `ptxas -v` says of one function."""
@@ -45,6 +53,7 @@ class Assembly(NamedTuple):
     target: str
     usages: list[Usage]
     problems: list[str]
+    products: dict[str, int]  # tensor-core instructions of each kernel
 
 
 def main() -> int:
@@ -54,14 +63,16 @@ def main() -> int:
     if not files and not kernels:
         print("compiler gate: no kernels yet")
         return 1 if problems else 0
-    tools = {name: cuda_tool(name) for name in NEWEST}
+    tools = {name: cuda_tool(name) for name in (*NEWEST, "nvdisasm")}
     jobs = [(ptx, name, target) for ptx in files for name in NEWEST for target in targets(ptx, name)]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        assemblies = list(pool.map(lambda job: assemble(*job, tools[job[1]]), jobs))
+        assemblies = list(pool.map(lambda job: assemble(*job, tools[job[1]], tools["nvdisasm"]), jobs))
     print_table(assemblies)
     problems += [problem for assembly in assemblies for problem in assembly.problems]
     for problem in problems:
         print(f"FAIL {problem}")
+    checked = sum(len(assembly.products) for assembly in assemblies)
+    print(f"compiler gate: {checked} tensor-core kernels disassembled")
     verdict = f"{len(problems)} problems" if problems else "ok"
     print(f"compiler gate: {len(files)} PTX files, {len(assemblies)} assemblies: {verdict}")
     return 1 if problems else 0
@@ -93,10 +104,14 @@ def targets(ptx: Path, assembler: str) -> list[str]:
     return [f"sm_{arch}" for arch in SUPPORTED if number <= arch <= NEWEST[assembler]]
 
 
-def assemble(ptx: Path, assembler: str, target: str, tool: str) -> Assembly:
+def assemble(ptx: Path, assembler: str, target: str, tool: str, disassembler: str) -> Assembly:
+    code = {}
     with tempfile.TemporaryDirectory() as scratch:
-        command = [tool, "-v", "-arch", target, ptx, "-o", Path(scratch) / "out.cubin"]
+        cubin = Path(scratch) / "out.cubin"
+        command = [tool, "-v", "-arch", target, ptx, "-o", cubin]
         done = subprocess.run(command, text=True, capture_output=True, check=False)
+        if done.returncode == 0 and assembler == "ptxas" and ptx.stem.startswith(TENSOR_CORES):
+            code = disassemble(cubin, disassembler)
     said = done.stdout + done.stderr
     usages = parse(said)
     where = f"{ptx.name}, {assembler} for {target}"
@@ -107,7 +122,22 @@ def assemble(ptx: Path, assembler: str, target: str, tool: str) -> Assembly:
         problems.append(f"{where}: no kernel in it")
     problems += [f"{where}: {u.name} spills {u.spill} bytes" for u in usages if u.spill]
     problems += [f"{where}: {line.strip()}" for line in said.splitlines() if "setmaxnreg ignored" in line]
-    return Assembly(ptx, assembler, target, usages, problems)
+    problems += [f"{where}: {why}" for name, text in code.items() for why in instruction_problems(name, text)]
+    products = {name: len(re.findall(WANTED[0], text)) for name, text in code.items()}
+    return Assembly(ptx, assembler, target, usages, problems, products)
+
+
+def disassemble(cubin: Path, tool: str) -> dict[str, str]:
+    """The machine code of each kernel."""
+    text = subprocess.check_output([tool, "-c", cubin], text=True)
+    sections = re.split(r"^\s*\.section\s+\.text\.(\w+),.*$", text, flags=re.MULTILINE)
+    return dict(zip(sections[1::2], sections[2::2]))
+
+
+def instruction_problems(name: str, code: str) -> list[str]:
+    wanted = WANTED if "_loss_" in name else WANTED + WANTED_WITH_OUTPUT
+    missing = [f"{name} has no {form}" for form in wanted if not re.search(form, code)]
+    return missing + [f"{name} has {form}" for form in UNWANTED if re.search(form, code)]
 
 
 def parse(said: str) -> list[Usage]:

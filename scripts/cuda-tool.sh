@@ -4,6 +4,7 @@
 #   scripts/cuda-tool.sh nvcc         the compiler that makes the committed PTX (104 MB)
 #   scripts/cuda-tool.sh ptxas        the assembler beside it
 #   scripts/cuda-tool.sh ptxas-12.0   the assembler of CUDA 12.0 (20 MB)
+#   scripts/cuda-tool.sh nvdisasm     the disassembler
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -11,7 +12,8 @@ tool=${1:-}
 case $tool in
     nvcc | ptxas) wheels=nvcc binary=cu13/bin/$tool ;;
     ptxas-12.0) wheels=ptxas-12.0 binary=cuda_nvcc/bin/ptxas ;;
-    *) echo "usage: scripts/cuda-tool.sh nvcc | ptxas | ptxas-12.0" >&2; exit 2 ;;
+    nvdisasm) wheels=nvdisasm binary=cu13/bin/nvdisasm ;;
+    *) echo "usage: scripts/cuda-tool.sh nvcc | ptxas | ptxas-12.0 | nvdisasm" >&2; exit 2 ;;
 esac
 if [ "$tool" = nvcc ] && ! command -v g++ >/dev/null; then
     echo "nvcc needs g++ on PATH (Debian: apt-get install g++)" >&2

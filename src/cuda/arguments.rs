@@ -103,7 +103,7 @@ arguments! {
         rows: i32, upstream_per_row: i32,
     }
 
-    ReduceTerms: 40 { terms: u64, bias_terms: u64, coefficient: u64, scalars: u64, rows: i32, top: i32 }
+    ReduceTerms: 32 { terms: u64, bias_terms: u64, scalars: u64, rows: i32, padding: i32 }
 
     UpdateParameters: 40 {
         scalars: u64, parameter: u64, bias: u64,
@@ -161,7 +161,7 @@ pub(super) mod scalars {
     pub(crate) const BIAS: usize = 5;
     pub(crate) const D_BIAS: usize = 6;
     pub(crate) const D_LOG_INVERSE_TEMPERATURE: usize = 7;
-    pub(crate) const WORDS: usize = 10;
+    pub(crate) const WORDS: usize = 8;
 }
 
 /// The struct `BankState`: u64 words at these places.

@@ -224,13 +224,15 @@ impl Plan {
     /// kernels/stream_mma.cuh and kernels/stream_mma_wide.cuh.
     fn mma(&self, mode: Mode, owned: usize, streamed: usize) -> Sweep {
         let Problem { dim, dtype, .. } = self.problem;
-        let at = bucket(&MMA_DIMS, dim);
-        let shape = Shape::of(dim);
+        // The loss alone has no output to find room for: one kernel does for all dimensions up to 128.
+        let reach = if mode == Mode::Loss { dim.max(MMA_DIMS[1]) } else { dim };
+        let at = bucket(&MMA_DIMS, reach);
+        let shape = Shape::of(reach);
         let fitting = self.hardware.shared_bytes() / (shape.shared as usize + SHARED_RESERVED);
         let blocks = fitting.clamp(1, shape.resident) * self.hardware.multiprocessors;
         let cut = Cut::ranges(owned, shape.tile, streamed.div_ceil(shape.streamed), blocks);
         let names = match mode {
-            Mode::Loss => &MMA_LOSS[at],
+            Mode::Loss => &MMA_LOSS[at - 1],
             Mode::Forward => &MMA_FORWARD[at],
             Mode::Backward => &MMA_BACKWARD[at],
         };
@@ -328,8 +330,8 @@ impl Shape {
     fn of(dim: usize) -> Self {
         let narrow = |tile, streamed, shared| Self { tile, streamed, threads: 128, shared, resident: 2 };
         match dim {
-            0..=64 => narrow(128, 64, 45_712),
-            65..=128 => narrow(128, 32, 67_696),
+            0..=64 => narrow(128, 64, 45_728),
+            65..=128 => narrow(128, 32, 67_712),
             129..=NARROW => narrow(64, 32, 72_016),
             257..=512 => Self::wide(4, 2),
             _ => Self::wide(8, 1),
@@ -345,8 +347,9 @@ impl Shape {
 /// Shared memory that the device keeps for itself in each block.
 const SHARED_RESERVED: usize = 1 << 10;
 
-const MMA_LOSS: [[&str; 3]; 4] =
-    per_dtype!("stream_mma_loss_64", "stream_mma_loss_128", "stream_mma_loss_256", "stream_mma_loss_1024");
+/// From the second reach on.
+const MMA_LOSS: [[&str; 3]; 3] =
+    per_dtype!("stream_mma_loss_128", "stream_mma_loss_256", "stream_mma_loss_1024");
 const MMA_FORWARD: [[&str; 3]; 4] = per_dtype!(
     "stream_mma_forward_64",
     "stream_mma_forward_128",

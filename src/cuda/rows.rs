@@ -15,11 +15,6 @@ const PREPARE: [&str; 3] = per_dtype!("prepare_rows");
 const GRADIENTS: [[&str; 3]; 3] =
     [per_dtype!("row_gradients_f32"), per_dtype!("row_gradients_f16"), per_dtype!("row_gradients_bf16")];
 
-/// The exponent of the second sweep's largest coefficient, so that its weights stay below f16's 2^16. When normalising
-/// m_i may lie below the largest logit by the log of a norm, at most 2 sqrt(1024).
-const TOP: i32 = 14;
-const TOP_NORMALIZING: i32 = 8;
-
 /// A `LinkKind` of kernels/arguments.cuh.
 pub(super) fn link_kind(link: Link) -> i32 {
     match link {
@@ -262,7 +257,7 @@ pub(super) fn symmetric_coefficients<T>(
     unsafe { launch(device, File::Rows, "symmetric_coefficients", Grid::threads(rows), &arguments) }
 }
 
-/// d(1/tau), d(bias) of the sigmoid link, and the scale of the second sweep's weights, from the rows' terms.
+/// d(1/tau) and d(bias) of the sigmoid link from the rows' terms.
 pub(super) fn reduce_terms<T>(device: &Device, inputs: &Inputs<T>, workspace: &Workspace) -> Result<()> {
     let (rows, config) = (inputs.problem.rows, &inputs.config);
     let sigmoid = config.sweep_features().link == Link::Sigmoid;
@@ -270,10 +265,9 @@ pub(super) fn reduce_terms<T>(device: &Device, inputs: &Inputs<T>, workspace: &W
     let arguments = arguments::ReduceTerms {
         terms: Span::from(&workspace.temperature_term).holds(rows, "temperature terms")?,
         bias_terms: bias_terms.holds_or_null(rows, "bias terms")?,
-        coefficient: Span::from(&workspace.coefficient).holds(rows, "coefficients")?,
         scalars: workspace.scalars(),
         rows: int(rows),
-        top: if config.normalizes() { TOP_NORMALIZING } else { TOP },
+        padding: 0,
     };
     // SAFETY: every length that the kernel reads or writes is checked above.
     unsafe { launch(device, File::Rows, "reduce_terms", Grid::one_block(), &arguments) }

@@ -43,8 +43,9 @@ pub(crate) struct Case {
     pub weights: Option<Vec<f32>>,
     /// `[1]` or `[B]`; only a backward takes it.
     pub upstream: Option<Vec<f32>>,
-    /// What the materialised computation multiplies the second sweep's weights by while they are rounded. Kernels choose
-    /// a scale of their own, and where one weight dominates the error is that of rounding this one number.
+    /// What the materialised computation multiplies weights by while they are rounded: 1 for the case itself, something
+    /// else for each sibling. Kernels round at scales of their own (relative to a row's largest weight, say), and where
+    /// few weights dominate, the error is the luck of rounding these few numbers.
     pub weight_scale: f32,
 }
 

@@ -185,7 +185,7 @@ impl<'a> Dense<'a> {
             let log_q_scale = self.log_q_scale();
             let inside = self.config().get_logq_order() == LogQOrder::InsideTemperature;
             for (j, w) in negatives.iter().zip(&row.weights) {
-                let weight = round_weight(self.case.dtype, *w, 1.0);
+                let weight = round_weight(self.case.dtype, *w, self.case.weight_scale);
                 let column_weight =
                     round_weight(self.case.dtype, scale * row.negative * w, self.case.weight_scale);
                 for k in 0..dim {

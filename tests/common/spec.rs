@@ -220,14 +220,26 @@ impl Spec {
             .reduction(self.reduction)
     }
 
-    /// The same in a 16-bit type and at a dimension that tensor cores take.
+    /// The same in a 16-bit type, at a dimension and with the options that tensor cores take.
     pub(crate) fn for_tensor_cores(&self) -> Spec {
         const DIMS: [usize; 9] = [32, 48, 64, 80, 128, 144, 256, 272, 528];
         let dtype = match self.dtype {
             Dtype::F32 => [Dtype::F16, Dtype::Bf16][self.dim / DIMS.len() % 2],
             narrow => narrow,
         };
-        Spec { dtype, dim: DIMS[self.dim % DIMS.len()], ..self.clone() }
+        let objective = match self.objective {
+            has @ (Objective::Softmax | Objective::AdditiveMargin { .. } | Objective::Decoupled) => has,
+            _ => Objective::Softmax,
+        };
+        Spec {
+            dtype,
+            dim: DIMS[self.dim % DIMS.len()],
+            objective,
+            log_q_inside: false,
+            metrics: false,
+            wants_log_q_gradient: false,
+            ..self.clone()
+        }
     }
 
     /// The case itself.

@@ -38,15 +38,17 @@ fn out_of_memory() {
     let gpu = gpu();
     let case = Case::<f32>::random((5, 6, 0, 8, 0), 1);
     let mut loss = InBatchLoss::new(&gpu.device, config()).unwrap();
-    // More than any device has.
-    let huge = inbatch::Problem { batch_columns: i32::MAX as usize, dim: 1024, ..case.problem() };
-    let asked = loss.workspace_bytes(&huge);
-    let error = loss.reserve(&huge).unwrap_err();
-    assert!(
-        matches!(error, Error::OutOfDeviceMemory { bytes, free, .. } if bytes > free && bytes <= asked),
-        "{error}"
-    );
-    assert!(error.to_string().contains("smaller batch"), "{error}");
+    // More than any device has, for either kind of kernel.
+    for dtype in [inbatch::Dtype::F32, inbatch::Dtype::Bf16] {
+        let huge = inbatch::Problem { batch_columns: i32::MAX as usize, dim: 1024, dtype, ..case.problem() };
+        let asked = loss.workspace_bytes(&huge);
+        let error = loss.reserve(&huge).unwrap_err();
+        assert!(
+            matches!(error, Error::OutOfDeviceMemory { bytes, free, .. } if bytes > free && bytes <= asked),
+            "{error}"
+        );
+        assert!(error.to_string().contains("smaller batch"), "{error}");
+    }
 
     if let Some(emulator) = gpu.emulator {
         let inputs = OnDevice::new(&gpu.device, &case);

@@ -1,26 +1,27 @@
 //! A training step in a CUDA graph: captured once, replayed past the bank's wrap-around.
 
+use half::{bf16, f16};
 use inbatch::LossConfig;
 use inbatch::bank::BankConfig;
 use inbatch::cuda::cudarc::driver::CudaContext;
 use inbatch::cuda::cudarc::driver::sys::{CUgraphInstantiate_flags, CUstreamCaptureMode};
 use inbatch::cuda::{Device, InBatchLoss, MemoryBank};
 
-use crate::support::{Case, Grads, OnDevice, bits, gpu};
+use crate::support::{Case, Grads, OnDevice, Real, bits, gpu};
 
 const CAPACITY: usize = 10;
 
 /// Everything that a captured step needs, at addresses that stay.
-struct Trainer {
+struct Trainer<T: Real> {
     device: Device,
-    inputs: OnDevice<f32>,
+    inputs: OnDevice<T>,
     loss: InBatchLoss,
-    bank: MemoryBank<f32>,
+    bank: MemoryBank<T>,
     gradients: Grads<f32>,
 }
 
-impl Trainer {
-    fn new(device: &Device, case: &Case<f32>) -> Self {
+impl<T: Real> Trainer<T> {
+    fn new(device: &Device, case: &Case<T>) -> Self {
         let config = LossConfig::new(0.1).unwrap().normalize(true).exclude_same_item(true);
         // From the second push on the bank is read, and never items older than three pushes.
         let bank_config = BankConfig::new(CAPACITY, case.dim).unwrap().warm_up(2).max_age(3);
@@ -53,12 +54,23 @@ impl Trainer {
 
 #[test]
 fn replays_equal_eager_steps_past_the_wrap_around() {
+    replays_equal_eager_steps::<f32>(20);
+}
+
+/// The same on tensor cores, at a dimension of either shape.
+#[test]
+fn replays_on_tensor_cores_equal_eager_steps() {
+    replays_equal_eager_steps::<bf16>(64);
+    replays_equal_eager_steps::<f16>(272);
+}
+
+fn replays_equal_eager_steps<T: Real>(dim: usize) {
     let gpu = gpu();
     let context = CudaContext::new(0).unwrap();
     // SAFETY: each buffer below is used on one stream only.
     unsafe { context.disable_event_tracking() };
     let device = Device::on_stream(context.new_stream().unwrap()).unwrap();
-    let cases: Vec<_> = (0..8).map(|seed| Case::<f32>::random((3, 4, 2, 20, 1), 100 + seed)).collect();
+    let cases: Vec<_> = (0..8).map(|seed| Case::<T>::random((3, 4, 2, dim, 1), 100 + seed)).collect();
 
     let mut eager = Trainer::new(&device, &cases[0]);
     let mut captured = Trainer::new(&device, &cases[0]);

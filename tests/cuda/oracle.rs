@@ -131,7 +131,7 @@ fn every_kernel_that_ships() {
     let ran: BTreeSet<_> =
         gpu.device.counters().launches.into_iter().filter(|(_, n)| *n > 0).map(|(name, _)| name).collect();
     let ships = entries();
-    assert_eq!(ships.len(), 90);
+    assert_eq!(ships.len(), 88);
     let missing: Vec<_> = ships.iter().filter(|name| !ran.contains(name.as_str())).collect();
     assert!(missing.is_empty(), "never launched: {missing:?}");
 }
@@ -178,7 +178,7 @@ pub(crate) fn loss_alone<T: Real>(gpu: &Gpu, shape: Shape, config: LossConfig, s
     let got = loss.evaluate(&inputs.batch(!case.extra.is_empty(), false)).unwrap().row_losses().unwrap();
     let got: Vec<f64> = got.into_iter().map(f64::from).collect();
     let off = error(&got, &expect(&case, &config, false).row_losses);
-    assert!(off <= F32_TOLERANCE, "the loss alone in {}: off by {off:e}", T::DTYPE);
+    assert!(off <= F32_TOLERANCE, "the loss alone in {}, {shape:?}: off by {off:e}", T::DTYPE);
 }
 
 /// The symbols of the embedded PTX.

@@ -6,7 +6,7 @@ use half::{bf16, f16};
 use inbatch::LossConfig;
 use inbatch::cuda::{Device, InBatchLoss};
 
-use crate::support::{Case, Grads, OnDevice, Results, gpu, step, step_with};
+use crate::support::{Case, Grads, OnDevice, Real, Results, gpu, step, step_with};
 
 fn config() -> LossConfig {
     LossConfig::new(0.1).unwrap().normalize(true).exclude_same_item(true)
@@ -25,8 +25,14 @@ fn since(device: &Device, before: &BTreeMap<&'static str, u64>) -> Vec<(String, 
 
 #[test]
 fn a_step_allocates_what_was_announced_and_then_nothing() {
+    announced_bytes::<f32>(40);
+    announced_bytes::<f16>(48);
+    announced_bytes::<bf16>(272);
+}
+
+fn announced_bytes<T: Real>(dim: usize) {
     let gpu = gpu();
-    let case = Case::<f32>::random((70, 90, 11, 40, 3), 1);
+    let case = Case::<T>::random((70, 90, 11, dim, 3), 1);
     let before = gpu.device.counters();
     let mut loss = InBatchLoss::new(&gpu.device, config()).unwrap();
     let announced = loss.workspace_bytes(&case.problem()) as u64;
@@ -49,9 +55,15 @@ fn a_step_allocates_what_was_announced_and_then_nothing() {
 
 #[test]
 fn bytes_grow_linearly() {
+    linear_bytes::<f32>(1.5);
+    // Tensor cores read copies of what is to be normalised, 2 bytes for each element of users and all columns.
+    linear_bytes::<bf16>(2.0);
+}
+
+fn linear_bytes<T: Real>(most: f64) {
     let gpu = gpu();
     let loss = InBatchLoss::new(&gpu.device, config()).unwrap();
-    let case = Case::<f32>::random((1, 1, 0, 64, 0), 1);
+    let case = Case::<T>::random((1, 1, 0, 64, 0), 1);
     let bytes = |n: usize| {
         let problem = inbatch::Problem { rows: n, batch_columns: n, bank_columns: n, ..case.problem() };
         loss.workspace_bytes(&problem) as f64
@@ -60,19 +72,22 @@ fn bytes_grow_linearly() {
     let (a, b, c) = (bytes(1 << 17), bytes(1 << 18), bytes(1 << 19));
     assert!((b / a - 2.0).abs() < 0.01 && (c / b - 2.0).abs() < 0.01, "{a} {b} {c}");
     let inputs_and_outputs = (1 << 19) as f64 * 64.0 * 4.0 * 2.0;
-    assert!(c < 1.5 * inputs_and_outputs, "{c}");
+    assert!(c < most * inputs_and_outputs, "{c}");
 }
 
 #[test]
 fn every_kernel_of_a_step_by_name() {
     let gpu = gpu();
-    for (dim, chunk) in [(20, "64"), (65, "128"), (129, "256")] {
+    let simt = [(20, "64"), (65, "128"), (129, "256")];
+    let mma = [(32, "mma_64"), (80, "mma_128"), (256, "mma_256"), (272, "mma_1024")];
+    for (dim, stream) in simt.into_iter().chain(mma) {
         let case = Case::<bf16>::random((5, 9, 4, dim, 2), dim as u64);
         let before = launches(&gpu.device);
         if let Some(emulator) = gpu.emulator {
             emulator.clear();
         }
         let _: Results<f16> = step(&gpu, config(), &case, false);
+        let (mma, chunk) = stream.strip_prefix("mma_").map_or(("", stream), |chunk| ("mma_", chunk));
         let mut expected: Vec<(String, u64)> = [
             "column_gradients_bf16_f16".to_owned(),
             "merge_partials".to_owned(),
@@ -82,11 +97,15 @@ fn every_kernel_of_a_step_by_name() {
             "reduce_losses".to_owned(),
             "reduce_terms".to_owned(),
             "row_gradients_bf16_f16".to_owned(),
-            format!("stream_backward_{chunk}_bf16"),
-            format!("stream_forward_{chunk}_bf16"),
+            format!("stream_{mma}backward_{chunk}_bf16"),
+            format!("stream_{mma}forward_{chunk}_bf16"),
         ]
         .map(|name| (name, 1))
         .to_vec();
+        if !mma.is_empty() {
+            // Users and columns, because they are normalised.
+            expected.push(("scale_embeddings_bf16".to_owned(), 2));
+        }
         expected.sort();
         assert_eq!(since(&gpu.device, &before), expected);
         if let Some(emulator) = gpu.emulator {

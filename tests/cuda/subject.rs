@@ -13,6 +13,7 @@ use crate::with_dtype;
 pub(crate) struct Cuda<'g> {
     gpu: &'g Gpu,
     loss: Option<InBatchLoss>,
+    tensor_cores: bool,
 }
 
 enum Call<'a> {
@@ -87,7 +88,17 @@ impl<T: Real> DeviceItems<T> {
 
 impl<'g> Cuda<'g> {
     pub(crate) fn new(gpu: &'g Gpu) -> Self {
-        Self { gpu, loss: None }
+        Self { gpu, loss: None, tensor_cores: true }
+    }
+
+    /// Whether 16-bit embeddings may go through tensor cores from now on.
+    pub(crate) fn allow_tensor_cores(&mut self, allowed: bool) {
+        self.tensor_cores = allowed;
+    }
+
+    /// Overwrites what earlier calls left in the workspace.
+    pub(crate) fn poison(&mut self) {
+        self.loss.iter_mut().for_each(|loss| loss.poison_workspace().unwrap());
     }
 
     fn loss(&mut self, case: &Case) -> Result<&mut InBatchLoss> {
@@ -96,6 +107,7 @@ impl<'g> Cuda<'g> {
         }
         let loss = self.loss.as_mut().expect("just made");
         loss.set_config(case.config)?;
+        loss.tensor_cores(self.tensor_cores);
         Ok(loss)
     }
 

@@ -54,6 +54,24 @@ pub(crate) fn gpu() -> Gpu {
     Gpu { device: device.clone(), emulator, _turn: Some(turn) }
 }
 
+impl Gpu {
+    /// The same emulator with another value of a setting, in a context of its own; a real GPU is what it is.
+    pub(crate) fn with_setting(mut self, name: &str, value: &str, usual: &str) -> Self {
+        if let Some(emulator) = self.emulator {
+            emulator.set(name, value).expect("a setting of the emulator");
+            let context = cudarc::driver::CudaContext::new_non_primary(0, 0).expect("a context");
+            self.device = Device::on_stream(context.default_stream()).expect("the device");
+            emulator.set(name, usual).expect("a setting of the emulator");
+        }
+        self
+    }
+
+    /// So many multiprocessors that a sweep is cut into several ranges.
+    pub(crate) fn with_multiprocessors(self, count: usize) -> Self {
+        self.with_setting("multiprocessors", &count.to_string(), "1")
+    }
+}
+
 impl Drop for Gpu {
     fn drop(&mut self) {
         let report = self.emulator.and_then(|emulator| emulator.report());
