@@ -51,6 +51,30 @@ impl<T> Inputs<T> {
     }
 }
 
+impl<T> Inputs<T> {
+    /// Rows against columns that are nobody's positive; `ids` of the columns and then of the rows, null: no exclusion.
+    pub(super) fn negatives(
+        problem: Problem,
+        users: Span<T>,
+        columns: Span<T>,
+        ids: Span<i64>,
+        weights: Span<f32>,
+    ) -> Self {
+        Self {
+            problem,
+            normalizes: false,
+            users,
+            items: columns,
+            extra: Span::NULL,
+            log_q: [Span::NULL; 3],
+            item_ids: [ids, Span::NULL, Span::NULL],
+            user_ids: Span::NULL,
+            weights,
+            bank: Bank::NONE,
+        }
+    }
+}
+
 impl<T: Element> Inputs<T> {
     /// Binds a batch that [`Problem::new`] has checked.
     pub(super) fn bind<'s>(

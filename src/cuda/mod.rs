@@ -42,6 +42,7 @@ mod plan;
 mod rows;
 mod sampler;
 mod stream;
+mod table;
 mod view;
 mod workspace;
 
@@ -54,6 +55,7 @@ pub use loss::InBatchLoss;
 pub use module::{Ptx, ptx};
 pub use output::Output;
 pub use sampler::{Pool, Sampler, mixed_log_q};
+pub use table::{TableLoss, TableOutput};
 pub use view::{View, ViewMut};
 
 use crate::{Backend, Element};
@@ -76,3 +78,9 @@ pub type Items<'a, T> = crate::Items<'a, Cuda, T>;
 
 /// Gradients in device memory; see [`crate::Gradients`].
 pub type Gradients<'a, G> = crate::Gradients<'a, Cuda, G>;
+
+/// Inputs of a loss over a class table, in device memory; see [`crate::table::TableBatch`].
+pub type TableBatch<'a, T> = crate::table::TableBatch<'a, Cuda, T>;
+
+/// Its gradients; see [`crate::table::TableGradients`].
+pub type TableGradients<'a, G> = crate::table::TableGradients<'a, Cuda, G>;

@@ -25,7 +25,7 @@ macro_rules! embedded {
     };
 }
 
-static FILES: [Ptx; 8] = embedded![
+static FILES: [Ptx; 9] = embedded![
     "rows",
     "columns",
     "bank",
@@ -33,7 +33,8 @@ static FILES: [Ptx; 8] = embedded![
     "stream_simt_f16",
     "stream_simt_bf16",
     "frequency",
-    "sampling"
+    "sampling",
+    "table"
 ];
 
 /// Every file of kernels that this build embeds: the PTX that will run.
@@ -50,6 +51,7 @@ pub(super) enum File {
     Stream(usize),
     Frequency,
     Sampling,
+    Table,
 }
 
 impl File {
@@ -66,6 +68,7 @@ impl File {
             Self::Stream(dtype) => 3 + dtype,
             Self::Frequency => 6,
             Self::Sampling => 7,
+            Self::Table => 8,
         }]
     }
 }
