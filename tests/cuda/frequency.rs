@@ -16,7 +16,7 @@ fn configs() -> [FrequencyConfig; 5] {
         FrequencyConfig::last_interval(50).unwrap(),
         FrequencyConfig::hashed(16, 1, 0.3).unwrap(),
         FrequencyConfig::hashed(101, 4, 0.05).unwrap().seed(99).start_interval(7.0).unwrap(),
-        FrequencyConfig::hashed(1 << 20, 2, 0.7).unwrap().clip(1.5, 40.0).unwrap(),
+        FrequencyConfig::hashed(1 << 20, 2, 0.7).unwrap().clip(3.0, 40.0).unwrap(),
     ]
 }
 
