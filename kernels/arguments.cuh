@@ -214,6 +214,17 @@ struct ReduceTermsArguments {
 };
 static_assert(sizeof(ReduceTermsArguments) == 32, "mirror of src/cuda/arguments.rs");
 
+struct UpdateParametersArguments {
+    Scalars* scalars;
+    const float* parameter;  // [1] log(1/tau) of the caller's own, or null: a step of descent
+    const float* bias;       // [1] the caller's own, or null: a step of descent
+    float temperature_rate;
+    float bias_rate;
+    float low;               // bounds of log(1/tau)
+    float high;
+};
+static_assert(sizeof(UpdateParametersArguments) == 40, "mirror of src/cuda/arguments.rs");
+
 struct ColumnGradientsArguments {
     Columns columns;
     const void* users;

@@ -205,6 +205,24 @@ extern "C" __global__ void __launch_bounds__(BLOCK) reduce_terms(const ReduceTer
     }
 }
 
+// The temperature by its logarithm, within bounds, and the sigmoid link's bias: taken from the caller's own parameters, or
+// moved against the last gradients. One thread. A NaN passes every bound, so that it is seen.
+extern "C" __global__ void update_parameters(const UpdateParametersArguments a) {
+    Scalars& scalars = *a.scalars;
+    if (a.parameter != nullptr || a.temperature_rate != 0.0f) {
+        float parameter = a.parameter != nullptr
+            ? *a.parameter
+            : logf(scalars.inverse_temperature) - a.temperature_rate * scalars.d_log_inverse_temperature;
+        parameter = parameter < a.low ? a.low : parameter > a.high ? a.high : parameter;
+        scalars.inverse_temperature = expf(parameter);
+    }
+    if (a.bias != nullptr) {
+        scalars.bias = *a.bias;
+    } else if (a.bias_rate != 0.0f) {
+        scalars.bias -= a.bias_rate * scalars.d_bias;
+    }
+}
+
 // du_i = g_i / tau (a_i O_i - b_i v_+), through the normalisation if there is one, and what the second sweep
 // needs of the row. A coefficient of 0 keeps its embedding out altogether, NaN or not.
 template <typename T, typename G>

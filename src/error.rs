@@ -490,4 +490,15 @@ pub enum Error {
         "this call computed no gradient of the bias: read it after step or backward under Objective::Sigmoid"
     )]
     NoBiasGradient,
+
+    /// The bounds of a learnt temperature are no range.
+    #[error(
+        "a temperature cannot stay between {lowest} and {highest}: bounds are finite, above 0, the lowest first"
+    )]
+    TemperatureRange {
+        /// The lower bound.
+        lowest: f32,
+        /// The upper bound.
+        highest: f32,
+    },
 }

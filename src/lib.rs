@@ -20,6 +20,7 @@ mod portable;
 mod problem;
 pub mod sampling;
 pub mod table;
+mod temperature;
 
 pub use batch::{Backend, BankColumns, Batch, Gradients, Items, Length};
 pub use config::{LogQOrder, LossConfig, Objective, PositiveCorrection, Reduction};
@@ -27,6 +28,7 @@ pub use element::{Dtype, Element};
 pub use error::{Error, Result, Segment};
 pub use metrics::Metrics;
 pub use problem::Problem;
+pub use temperature::LearnedTemperature;
 
 /// The README's code compiles and runs.
 #[cfg(all(doctest, feature = "cuda"))]

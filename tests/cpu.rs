@@ -6,7 +6,7 @@ use common::case::Case;
 use common::cpu_subject::Cpu;
 use common::spec::{BankSpec, Spec};
 use common::subject::Subject;
-use common::{Limits, edges, properties};
+use common::{Limits, edges, limits, properties};
 use inbatch::{Dtype, LossConfig, Objective, Reduction};
 
 #[test]
@@ -93,6 +93,21 @@ fn norms_beyond_f32_are_normalised() {
 #[test]
 fn neutral_options_change_nothing() {
     edge(edges::neutral_options);
+}
+
+#[test]
+fn schemes_meet_at_their_limits_bit_for_bit() {
+    edge(limits::exact_limits);
+}
+
+#[test]
+fn schemes_meet_at_their_limits() {
+    edge(limits::limits);
+}
+
+#[test]
+fn ties_are_the_positives() {
+    edge(limits::ties_are_the_positives);
 }
 
 #[test]

@@ -81,6 +81,9 @@ impl WithSimd for Moments<'_> {
     }
 }
 
+/// Weights near one another, as under a saturated sigmoid, round alike when added one by one: short sums first.
+const ROWS_AT_ONCE: usize = 16;
+
 /// Backward: adds `sum_s weights[s, o]` to `mass[o]`.
 pub(super) struct Masses<'a> {
     pub(super) scores: &'a [f32],
@@ -103,14 +106,16 @@ impl WithSimd for Masses<'_> {
         let (mass, _) = S::as_mut_simd_f32s(self.mass);
         let width = self.lanes / S::F32_LANES;
         for (block, mass) in mass.chunks_exact_mut(UNROLL).enumerate() {
-            let mut running = [simd.splat_f32s(0.0); UNROLL];
-            for row in scores.chunks_exact(width) {
-                for (running, weight) in running.iter_mut().zip(&row[block * UNROLL..]) {
-                    *running = simd.add_f32s(*running, *weight);
+            for rows in scores.chunks(width * ROWS_AT_ONCE) {
+                let mut running = [simd.splat_f32s(0.0); UNROLL];
+                for row in rows.chunks_exact(width) {
+                    for (running, weight) in running.iter_mut().zip(&row[block * UNROLL..]) {
+                        *running = simd.add_f32s(*running, *weight);
+                    }
                 }
-            }
-            for (mass, running) in mass.iter_mut().zip(running) {
-                *mass = simd.add_f32s(*mass, running);
+                for (mass, running) in mass.iter_mut().zip(running) {
+                    *mass = simd.add_f32s(*mass, running);
+                }
             }
         }
     }

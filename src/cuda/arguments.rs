@@ -78,6 +78,11 @@ arguments! {
 
     ReduceTerms: 32 { terms: u64, bias_terms: u64, scalars: u64, rows: i32, padding: i32 }
 
+    UpdateParameters: 40 {
+        scalars: u64, parameter: u64, bias: u64,
+        temperature_rate: f32, bias_rate: f32, low: f32, high: f32,
+    }
+
     ColumnGradients: 160 {
         columns: Columns,
         users: u64, row_norms: u64, column_norms: u64, partials: u64, positive_coefficient: u64,

@@ -25,6 +25,8 @@ pub struct InBatchLoss {
     config: LossConfig,
     workspace: Workspace,
     forward: State,
+    /// Whether a backward has left gradients of the parameters.
+    has_gradient: bool,
 }
 
 /// What a backward would find in the workspace.
@@ -42,7 +44,7 @@ impl InBatchLoss {
     pub fn new(device: &Device, config: LossConfig) -> Result<Self> {
         let workspace = Workspace::new(device)?;
         let forward = State::Nothing("there was none");
-        let mut loss = Self { device: device.clone(), config, workspace, forward };
+        let mut loss = Self { device: device.clone(), config, workspace, forward, has_gradient: false };
         loss.write_parameters()?;
         Ok(loss)
     }
@@ -64,6 +66,7 @@ impl InBatchLoss {
     pub fn set_config(&mut self, config: LossConfig) -> Result<()> {
         self.config = config;
         self.forward = State::Nothing("the configuration was changed in between");
+        self.has_gradient = false;
         self.write_parameters()
     }
 
@@ -120,6 +123,7 @@ impl InBatchLoss {
         self.forward = State::Nothing("a step came in between");
         self.enqueue_loss(batch, problem, Purpose::Backward)?;
         self.enqueue_gradients(batch, problem, None, gradients)?;
+        self.has_gradient = true;
         Ok(self.output(&problem, true))
     }
 
@@ -161,6 +165,7 @@ impl InBatchLoss {
         check_length("upstream", upstream.as_ref(), expected, why)?;
         self.workspace.ensure(&self.sizes(&problem, Purpose::Backward))?;
         self.enqueue_gradients(batch, problem, upstream.as_ref(), gradients)?;
+        self.has_gradient = true;
         Ok(self.output(&problem, true))
     }
 
@@ -169,6 +174,7 @@ impl InBatchLoss {
     #[doc(hidden)]
     pub fn poison_workspace(&mut self) -> Result<()> {
         self.forward = State::Nothing("the workspace was poisoned");
+        self.has_gradient = false;
         self.workspace.poison()?;
         self.write_parameters()
     }
@@ -222,6 +228,18 @@ impl InBatchLoss {
         let sweep = Sweep::backward(&problem, targets.owned(&problem), device.multiprocessors());
         stream::backward(device, &inputs, workspace, config, &sweep, with_masses)?;
         columns::gradients(device, &inputs, workspace, config, &sweep, targets)
+    }
+
+    pub(super) fn workspace(&self) -> &Workspace {
+        &self.workspace
+    }
+
+    pub(super) fn has_gradient(&self) -> bool {
+        self.has_gradient
+    }
+
+    pub(super) fn drop_forward(&mut self, why: &'static str) {
+        self.forward = State::Nothing(why);
     }
 
     fn sizes(&self, problem: &Problem, purpose: Purpose) -> Sizes {

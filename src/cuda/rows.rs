@@ -238,3 +238,30 @@ pub(super) fn reduce_terms(
     // SAFETY: every length that the kernel reads or writes is checked above.
     unsafe { launch(device, File::Rows, "reduce_terms", Grid::one_block(), &arguments) }
 }
+
+/// Where learnt parameters come from: the caller's own, null for a step of descent at these rates.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Update {
+    pub(super) parameter: Span<f32>,
+    pub(super) bias: Span<f32>,
+    pub(super) temperature_rate: f32,
+    pub(super) bias_rate: f32,
+    /// Bounds of log(1/tau).
+    pub(super) bounds: (f32, f32),
+}
+
+/// The next temperature and bias.
+pub(super) fn update_parameters(device: &Device, workspace: &Workspace, update: &Update) -> Result<()> {
+    let arguments = arguments::UpdateParameters {
+        scalars: workspace.scalars(),
+        parameter: update.parameter.holds_or_null(1, "log(1/tau)")?,
+        bias: update.bias.holds_or_null(1, "the bias")?,
+        temperature_rate: update.temperature_rate,
+        bias_rate: update.bias_rate,
+        low: update.bounds.0,
+        high: update.bounds.1,
+    };
+    let grid = Grid { blocks: [1, 1, 1], threads: 1 };
+    // SAFETY: the scalars are there from the start; the other lengths are checked above.
+    unsafe { launch(device, File::Rows, "update_parameters", grid, &arguments) }
+}

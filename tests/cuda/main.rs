@@ -12,6 +12,7 @@ mod frequency;
 mod graph;
 mod kernels;
 mod oracle;
+mod parameters;
 mod properties;
 mod resources;
 mod same_bits;

@@ -6,10 +6,10 @@ use half::{bf16, f16};
 use inbatch::cuda::InBatchLoss;
 use inbatch::cuda::cudarc::driver::sys::CUdevice_attribute_enum;
 use inbatch::oracle;
-use inbatch::{Element, LossConfig, PositiveCorrection, Reduction};
+use inbatch::{Element, LearnedTemperature, LossConfig, PositiveCorrection, Reduction};
 
 use crate::bank::same_on_both_backends;
-use crate::support::{Case, Gpu, OnDevice, Real, Results, Shape, bits, gpu, step};
+use crate::support::{Case, Gpu, Grads, OnDevice, Real, Results, Shape, bits, gpu, step};
 
 fn widen<T: Element>(values: &[T]) -> Vec<f64> {
     values.iter().map(|value| f64::from(value.to_f32())).collect()
@@ -121,7 +121,7 @@ fn every_kernel_that_ships() {
     let ran: BTreeSet<_> =
         gpu.device.counters().launches.into_iter().filter(|(_, n)| *n > 0).map(|(name, _)| name).collect();
     let ships = entries();
-    assert_eq!(ships.len(), 74);
+    assert_eq!(ships.len(), 75);
     let missing: Vec<_> = ships.iter().filter(|name| !ran.contains(name.as_str())).collect();
     assert!(missing.is_empty(), "never launched: {missing:?}");
 }
@@ -144,6 +144,12 @@ fn every_type_of_gradient<T: Real>(gpu: &Gpu) {
     let off = error(&got, &expect(&case, &config, false).row_losses);
     assert!(off <= F32_TOLERANCE, "the loss alone in {}: off by {off:e}", T::DTYPE);
     same_on_both_backends::<T>(gpu);
+    // Learnt parameters; tests/cuda/parameters.rs compares them.
+    let mut gradients = Grads::<f32>::poisoned(&gpu.device, &case);
+    loss.step(&inputs.batch(true, false), &mut gradients.view(true)).unwrap();
+    let learned = LearnedTemperature::new(0.2).unwrap();
+    loss.descend_temperature(&learned, 0.0).unwrap();
+    assert!((loss.temperature().unwrap() - 0.2).abs() < 1e-6);
 }
 
 /// The symbols of the embedded PTX.
