@@ -126,6 +126,10 @@ arguments! {
         batch: i32, num_true: i32, sampled_count: i32, dim: i32, width: i32, splits: i32, link: i32, padding: i32,
     }
 
+    Keep: 48 {
+        log_shares: u64, weights: u64, state: u64, count: u64, seed: u64, log_threshold: f64,
+    }
+
     MixedLogQ: 160 {
         log_q: [u64; 8], log_scale: [f64; 8], log_total: f64,
         mixed: u64, count: u64,

@@ -55,7 +55,7 @@ pub use frequency::{FrequencyCounter, FrequencyEstimator};
 pub use loss::InBatchLoss;
 pub use module::{Ptx, ptx};
 pub use output::Output;
-pub use sampler::{Pool, Sampler, mixed_log_q};
+pub use sampler::{DownSampler, Pool, Sampler, mixed_log_q};
 pub use table::{TableLoss, TableOutput};
 pub use view::{View, ViewMut};
 

@@ -4,8 +4,8 @@ use std::collections::HashSet;
 
 use inbatch::cuda::cudarc::driver::CudaContext;
 use inbatch::cuda::cudarc::driver::sys::{CUgraphInstantiate_flags, CUstreamCaptureMode};
-use inbatch::cuda::{Device, Pool, Sampler, mixed_log_q};
-use inbatch::sampling::SamplerConfig;
+use inbatch::cuda::{Device, DownSampler, Pool, Sampler, mixed_log_q};
+use inbatch::sampling::{DownSampling, SamplerConfig};
 use inbatch::{Error, cpu};
 
 use crate::support::{Gpu, Random, bits, gpu};
@@ -93,10 +93,37 @@ fn mixtures_agree(gpu: &Gpu) {
     }
 }
 
+/// Weights of 1 and 0, call by call.
+fn down_samplers_agree(gpu: &Gpu) {
+    let stream = gpu.device.stream();
+    let config = DownSampling::new(1e-3).unwrap().seed(77);
+    let mut here = DownSampler::new(&gpu.device, config).unwrap();
+    let mut there = cpu::DownSampler::new(config);
+    let mut shares = Random(6).floats(700, -14.0, 0.0);
+    shares[3] = f32::NAN;
+    let shares_d = stream.clone_htod(&shares).unwrap();
+    for call in 1..=3 {
+        let mut weights = vec![POISON; shares.len()];
+        let mut weights_d = stream.clone_htod(&weights).unwrap();
+        here.weights(&shares_d, &mut weights_d).unwrap();
+        there.weights(&shares, &mut weights).unwrap();
+        let mut found = stream.clone_dtoh(&weights_d).unwrap();
+        assert!(found[3].is_nan() && weights[3].is_nan());
+        (found[3], weights[3]) = (0.0, 0.0);
+        assert_eq!(bits(&found), bits(&weights), "call {call}");
+        assert!(weights.contains(&0.0) && weights.contains(&1.0));
+        assert_eq!((here.calls().unwrap(), there.calls()), (call, call));
+        here.set_calls(call).unwrap();
+    }
+    let mut short = stream.clone_htod(&[POISON]).unwrap();
+    assert!(matches!(here.weights(&shares_d, &mut short), Err(Error::Length { what: "weights", .. })));
+}
+
 /// Each kernel of sampling.cu, compared with the CPU.
 pub(crate) fn every_kernel(gpu: &Gpu) {
     samplers_agree(gpu);
     mixtures_agree(gpu);
+    down_samplers_agree(gpu);
 }
 
 #[test]
