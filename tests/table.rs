@@ -371,6 +371,12 @@ fn bad_input() {
     assert!(matches!(error(plain, empty), Error::NoRows));
     let ragged = cpu::TableBatch::new(&INPUTS, &WEIGHTS[..5], 2, &labels, 1, &sampled);
     assert!(matches!(error(plain, ragged), Error::NotRows { what: "the class weights", .. }));
+    // Biases take a dimension of their own.
+    let (wide, biases) = (vec![0.0f32; 1024], [0.0f32]);
+    let widest = || cpu::TableBatch::new(&wide, &wide, 1024, &[0], 1, &[0]);
+    assert!(cpu::TableLoss::new(plain).evaluate(&widest()).is_ok());
+    let error_of = cpu::TableLoss::new(plain).evaluate(&widest().biases(&biases)).unwrap_err();
+    assert!(matches!(error_of, Error::Dimension { dim: 1024, max: 1023 }), "{error_of}");
     let flat = cpu::TableBatch::new(&INPUTS, &WEIGHTS, 0, &labels, 1, &sampled);
     assert!(matches!(error(plain, flat), Error::Dimension { .. }));
 

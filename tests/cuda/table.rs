@@ -1,9 +1,12 @@
 //! Losses over a class table on the device, against the oracle and the CPU.
 
 use half::{bf16, f16};
-use inbatch::cuda::{TableBatch, TableGradients, TableLoss};
+use inbatch::cuda::cudarc::driver::sys::{CUgraphInstantiate_flags, CUstreamCaptureMode};
+use inbatch::cuda::cudarc::driver::{CudaContext, result};
+use inbatch::cuda::{self, Device, TableBatch, TableGradients, TableLoss};
+use inbatch::sampling::SamplerConfig;
 use inbatch::table::TableConfig;
-use inbatch::{Error, Reduction};
+use inbatch::{Error, Reduction, cpu};
 
 use crate::common::table::{Case, Step, compare};
 use crate::support::{Gpu, Real, Slice, bits, gpu};
@@ -116,9 +119,14 @@ pub(crate) fn every_kernel(gpu: &Gpu) {
 #[test]
 fn softmax_with_one_true_class() {
     let gpu = gpu();
-    for (seed, (rows, dim, classes, sampled)) in
-        (1..).zip([(1, 1, 2, 1), (3, 5, 9, 4), (70, 33, 40, 130), (65, 4, 300, 64), (5, 129, 12, 66)])
-    {
+    for (seed, (rows, dim, classes, sampled)) in (1..).zip([
+        (1, 1, 2, 1),
+        (3, 5, 9, 4),
+        (70, 33, 40, 130),
+        (65, 4, 300, 64),
+        (5, 129, 12, 66),
+        (2, 1023, 5, 3),
+    ]) {
         for seed in [seed, seed + 10, seed + 21] {
             let case = Case::random(rows, dim, classes, 1, sampled, seed);
             check::<f32, f32>(&gpu, &case, softmax(), Reduction::None);
@@ -213,4 +221,71 @@ fn edges() {
     let found = step::<f32, f32>(&gpu, &mut loss, &case);
     assert_eq!((found.row_losses[1], &found.d_inputs[4..8]), (0.0, &[0.0; 4][..]));
     assert!(found.d_weights[..found.unique * 4].iter().all(|x| x.is_finite()));
+}
+
+/// Sampling, expected counts of the labels and the whole step in one graph: each replay draws new classes, and the loss
+/// is that of the CPU on the same draws.
+#[test]
+fn replays_in_a_graph() {
+    let _gpu = gpu();
+    let context = CudaContext::new(0).unwrap();
+    // SAFETY: each buffer below is used on one stream only.
+    unsafe { context.disable_event_tracking() };
+    let device = Device::on_stream(context.new_stream().unwrap()).unwrap();
+    let stream = device.stream().clone();
+    let case = Case { biases: None, row_weights: None, ..Case::random(9, 6, 60, 1, 20, 1) };
+    let law = SamplerConfig::log_uniform(60).unwrap().without_replacement().seed(3);
+    let mut sampler = cuda::Sampler::new(&device, law.clone(), 20).unwrap();
+    let mut twin = cpu::Sampler::new(law, 20).unwrap();
+    let mut loss = TableLoss::new(&device, softmax()).unwrap();
+    let floats = |n: usize| stream.clone_htod(&vec![f32::NAN; n]).unwrap();
+    let (inputs, weights) =
+        (stream.clone_htod(&case.inputs).unwrap(), stream.clone_htod(&case.weights).unwrap());
+    let labels = stream.clone_htod(&case.labels).unwrap();
+    let (mut sampled, mut ids) =
+        (stream.clone_htod(&[0i64; 20]).unwrap(), stream.clone_htod(&[0i64; 29]).unwrap());
+    let (mut label_log_q, mut sampled_log_q) = (floats(9), floats(20));
+    let (mut d_inputs, mut d_weights) = (floats(54), floats(174));
+    let mut step = || {
+        sampler.sample(&mut sampled, &mut sampled_log_q).unwrap();
+        sampler.log_q(&labels, &mut label_log_q).unwrap();
+        let batch =
+            TableBatch::new(&inputs, &weights, 6, &labels, 1, &sampled).log_q(&label_log_q, &sampled_log_q);
+        let mut gradients = TableGradients::new(&mut d_inputs, &mut ids, &mut d_weights);
+        loss.step(&batch, &mut gradients).unwrap().device_row_losses().device_pointer()
+    };
+    step(); // The workspace grows and the kernels are loaded.
+    device.synchronize().unwrap();
+    stream.begin_capture(CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL).unwrap();
+    let row_losses = step();
+    let graph = stream.end_capture(CUgraphInstantiate_flags(0)).unwrap().expect("a graph");
+
+    let mut on_cpu = cpu::TableLoss::new(softmax());
+    let (mut sampled_h, mut sampled_log_q_h, mut label_log_q_h) = ([0; 20], [0.0; 20], [0.0; 9]);
+    twin.sample(&mut sampled_h, &mut sampled_log_q_h).unwrap(); // the call before the capture
+    for replay in 0..3 {
+        graph.launch().unwrap();
+        twin.sample(&mut sampled_h, &mut sampled_log_q_h).unwrap();
+        twin.log_q(&case.labels, &mut label_log_q_h).unwrap();
+        let batch = cpu::TableBatch::new(&case.inputs, &case.weights, 6, &case.labels, 1, &sampled_h)
+            .log_q(&label_log_q_h, &sampled_log_q_h);
+        let (mut d_inputs_h, mut ids_h, mut d_weights_h) = ([0.0f32; 54], [0; 29], [0.0f32; 174]);
+        let mut gradients = cpu::TableGradients::new(&mut d_inputs_h, &mut ids_h, &mut d_weights_h);
+        let expected = on_cpu.step(&batch, &mut gradients).unwrap();
+        let (losses, unique) = (expected.row_losses().to_vec(), expected.unique());
+        assert_eq!(stream.clone_dtoh(&sampled).unwrap(), sampled_h, "replay {replay}");
+        assert_eq!(stream.clone_dtoh(&ids).unwrap(), ids_h, "replay {replay}");
+        let mut found = [f32::NAN; 9];
+        // SAFETY: the loss object outlives the graph and has nine rows.
+        unsafe { result::memcpy_dtoh_async(&mut found, row_losses, stream.cu_stream()) }.unwrap();
+        device.synchronize().unwrap();
+        let d_weights_d = stream.clone_dtoh(&d_weights).unwrap();
+        let pairs = found.iter().zip(&losses).chain(d_weights_d.iter().zip(&d_weights_h).take(unique * 6));
+        for (found, expected) in pairs {
+            assert!(
+                (found - expected).abs() <= 1e-5 * expected.abs().max(0.1),
+                "replay {replay}: {found} {expected}"
+            );
+        }
+    }
 }
