@@ -2,7 +2,7 @@
 // assert the sizes.
 #pragma once
 
-#include "element.cuh"
+#include "ranges.cuh"
 
 // What makes weights of logits: inbatch::config::Link.
 enum LinkKind { SOFTMAX_LINK = 0, SIGMOID_LINK = 1 };
@@ -46,8 +46,10 @@ struct Scalars {
     float bias;                   // of the sigmoid link, 0 otherwise
     float d_bias;
     float d_log_inverse_temperature;
+    float coefficient_scale;      // a power of two: brings the largest |g_i a_i / l_i| near the top of f16
+    float coefficient_unscale;    // its inverse
 };
-static_assert(sizeof(Scalars) == 32, "mirror of src/cuda/arguments.rs");
+static_assert(sizeof(Scalars) == 40, "mirror of src/cuda/arguments.rs");
 
 // The bank's counters, in device memory.
 struct BankState {
@@ -107,7 +109,7 @@ struct StreamArguments {
     float* maximum;                  // [splits, B], forward; sum softplus(z) under the sigmoid link
     float* sum;                      // [splits, B], forward; backward: [splits, owned] sums of weights, or null
     float* moment;                   // [splits, B] sums of weight times bias, forward, or null
-    unsigned* counts;                // [splits, 3, B], forward, or null: negatives, excluded, above the positive
+    unsigned* counts;                // [splits, B, 3], forward, or null: negatives, excluded, above the positive
     float* output;                   // [splits, B, dim] forward, [splits, owned, dim] backward
     int rows;
     int offset;
@@ -118,24 +120,54 @@ struct StreamArguments {
 };
 static_assert(sizeof(StreamArguments) == 200, "mirror of src/cuda/arguments.rs");
 
+struct ScaleArguments {
+    Columns columns;
+    const float2* norms; // of every column
+    const float* bias;   // of every column, null: all are present
+    void* to;            // [count, dim]
+};
+static_assert(sizeof(ScaleArguments) == 64, "mirror of src/cuda/arguments.rs");
+
+// The stream on tensor cores. When normalising, users and columns are copies scaled by the first factor of their norms.
+struct MmaArguments {
+    Columns columns;
+    const void* users;
+    const float2* row_norms;         // [B] or null
+    const float2* column_norms;      // [N] or null
+    const float* bias;               // [N]
+    const i64* item_ids;             // [N], null: no exclusion by item
+    const i64* user_ids;             // [B], null: no exclusion by user
+    const Scalars* scalars;
+    const float* reference;          // [B] m_i of the forward, backward
+    const float* coefficient;        // [B] g_i a_i / l_i, backward
+    float* maximum;                  // a partial's m for each of its owners, forward
+    float* sum;                      // l, forward
+    float* output;                   // [dim] for each of its owners
+    Cut cut;
+    int rows;
+    int offset;
+};
+static_assert(sizeof(MmaArguments) == 168, "mirror of src/cuda/arguments.rs");
+
 struct MergeArguments {
-    const float* maximum;  // [splits, B]
-    const float* sum;      // [splits, B]
-    const float* moment;   // [splits, B] or null
-    const unsigned* counts; // [splits, 3, B] or null
-    float* output;         // [splits, B, dim]; the merged rows replace split 0. Null: loss only
-    float* lse;            // [B]
-    float* row_maximum;    // [B] m_i over all splits
-    float* row_sum;        // [B] l_i over all splits
-    float* row_mass;       // [B] sum_j sigmoid(z_ij), under the sigmoid link
-    float* row_moment;     // [B] mean bias of the negatives (under the sigmoid link: the sum), or null
-    unsigned* row_counts;  // [3, B] or null
-    int splits;
+    const float* maximum;   // of the partials
+    const float* sum;
+    const float* moment;    // or null
+    const unsigned* counts; // three for each partial, or null
+    float* output;          // the merged rows replace each row's first partial. Null: loss only
+    float* lse;             // [B]
+    float* row_maximum;     // [B] m_i over all partials
+    float* row_sum;         // [B] l_i over all partials
+    float* row_mass;        // [B] sum_j sigmoid(z_ij), under the sigmoid link
+    float* row_moment;      // [B] mean bias of the negatives (under the sigmoid link: the sum), or null
+    unsigned* row_counts;   // [3, B] or null
+    Cut cut;
     int rows;
     int dim;
-    int link;              // a LinkKind
+    int link;               // a LinkKind
+    int padding;
 };
-static_assert(sizeof(MergeArguments) == 104, "mirror of src/cuda/arguments.rs");
+static_assert(sizeof(MergeArguments) == 128, "mirror of src/cuda/arguments.rs");
 
 struct ObjectiveArguments {
     const float* lse;       // [B]
@@ -146,6 +178,7 @@ struct ObjectiveArguments {
     const unsigned* negatives; // [B] n_i, or null where the objective does not count
     const float* log_q;     // [C] of the batch, or null
     const Scalars* scalars;
+    const float* other;     // [B] weighted losses of the other direction, to be averaged with, or null
     float* loss;            // [B] weighted
     float* a;               // [B]
     float* b;               // [B]
@@ -157,7 +190,7 @@ struct ObjectiveArguments {
     float logq_scale;
     int padding;
 };
-static_assert(sizeof(ObjectiveArguments) == 120, "mirror of src/cuda/arguments.rs");
+static_assert(sizeof(ObjectiveArguments) == 128, "mirror of src/cuda/arguments.rs");
 
 // The order of inbatch::Reduction.
 enum ReductionKind { MEAN = 0, WEIGHTED_MEAN = 1, SUM = 2, NONE = 3 };
@@ -182,7 +215,7 @@ struct RowGradientsArguments {
     const float* a;
     const float* b;
     const float* sum;             // [B] l_i
-    const float* output;          // [B, dim] O
+    const float* output;          // O, in each row's first partial
     const float* direct;          // [B] d(1/tau) beside the logits, or null
     const float* moment;          // [B] the negatives' part of d(1/tau) through log q, or null
     const float* mass;            // [B] sum_j W_ij under the sigmoid link; null: 1
@@ -194,6 +227,7 @@ struct RowGradientsArguments {
     float* bias_term;             // [B] each row's dloss / dbias, or null
     float* log_q_term;            // [B] g_i dloss / dlog_q_+, or null
     void* d_users;                // [B, dim] gradient type
+    Cut cut;                      // of the forward
     int rows;
     int dim;
     int offset;
@@ -203,16 +237,37 @@ struct RowGradientsArguments {
     int inside;                   // log q is divided by the temperature too
     float logq_scale;
 };
-static_assert(sizeof(RowGradientsArguments) == 208, "mirror of src/cuda/arguments.rs");
+static_assert(sizeof(RowGradientsArguments) == 232, "mirror of src/cuda/arguments.rs");
+
+// One direction of a symmetric loss.
+struct Direction {
+    const float* a;
+    const float* b;
+    const float* sum;             // [B] l_i
+    float* coefficient;           // [B] g_i a_i / l_i / 2
+    float* positive_coefficient;  // [B] g_i b_i / 2, of both directions
+};
+
+struct SymmetricArguments {
+    Direction users;
+    Direction items;
+    const float* weights;         // or null
+    const float* upstream;        // null: ones
+    const Scalars* scalars;
+    int rows;
+    int upstream_per_row;
+};
+static_assert(sizeof(SymmetricArguments) == 112, "mirror of src/cuda/arguments.rs");
 
 struct ReduceTermsArguments {
-    const float* terms;       // [B]
-    const float* bias_terms;  // [B] or null
+    const float* terms;        // [B]
+    const float* bias_terms;   // [B] or null
+    const float* coefficient;  // [B]
     Scalars* scalars;
     int rows;
-    int padding;
+    int top; // of the scaled coefficients: the largest has this exponent
 };
-static_assert(sizeof(ReduceTermsArguments) == 32, "mirror of src/cuda/arguments.rs");
+static_assert(sizeof(ReduceTermsArguments) == 40, "mirror of src/cuda/arguments.rs");
 
 struct UpdateParametersArguments {
     Scalars* scalars;
@@ -230,23 +285,23 @@ struct ColumnGradientsArguments {
     const void* users;
     const float2* row_norms;            // or null
     const float2* column_norms;         // or null
-    const float* partials;              // [splits, owned, dim]
+    const float* partials;              // sums of the second sweep
     const float* positive_coefficient;  // [B]
-    const float* masses;                // [splits, owned] sums of weights, or null
+    const float* masses;                // sums of weights of the partials, or null
     const float* log_q_term;            // [B] or null
     const Scalars* scalars;
     void* d_items;                      // [C, dim]
     void* d_extra;                      // [E, dim] or null
     float* d_log_q;                     // [C] or null
     float* d_extra_log_q;               // [E] or null
+    float* temperature_term;            // [owned] tau <v_j, dv_j>, or null
+    Cut cut;                            // of the backward; its owners: C, or C + E with one of the extra gradients
     int rows;
     int offset;
-    int owned;                          // C, or C + E with one of the extra gradients
-    int splits;
     float logq_scale;
     int inside;
 };
-static_assert(sizeof(ColumnGradientsArguments) == 160, "mirror of src/cuda/arguments.rs");
+static_assert(sizeof(ColumnGradientsArguments) == 184, "mirror of src/cuda/arguments.rs");
 
 struct BankPushArguments {
     const void* embeddings;   // [count, dim]

@@ -57,12 +57,12 @@ __device__ __forceinline__ void prepare_columns(const PrepareColumnsArguments& a
     }
 }
 
-// dv_j: the splits' partials in their order, over tau, less the positive's term, through the normalisation.
+// dv_j: the partials in their order, over tau, less the positive's term, through the normalisation.
 template <typename T, typename G>
 __device__ __forceinline__ void column_gradients(const ColumnGradientsArguments& a) {
     const int lane = threadIdx.x % WARP;
     const i64 column = static_cast<i64>(blockIdx.x) * WARPS + threadIdx.x / WARP;
-    if (column >= a.owned) {
+    if (column >= a.cut.owners) {
         return;
     }
     const int dim = a.columns.dim;
@@ -75,11 +75,13 @@ __device__ __forceinline__ void column_gradients(const ColumnGradientsArguments&
     const float2 user_norm = has_positive ? norm_of(a.row_norms, row) : make_float2(0.0f, 0.0f);
     const T* item = a.columns.column<T>(column);
     const float2 norm = norm_of(a.column_norms, column);
+    const Parts parts = a.cut.parts(column);
+    __builtin_assume(parts.count > 0); // or the loops below would be compiled once more for none
     auto difference = [&](int d) { // tau dv_j
         float sum = 0.0f;
 #pragma unroll 1
-        for (int s = 0; s < a.splits; s++) {
-            sum += a.partials[(static_cast<i64>(s) * a.owned + column) * dim + d];
+        for (int s = 0; s < parts.count; s++) {
+            sum += a.partials[parts.row(s) * dim + d];
         }
         return has_positive ? fmaf(-positive, unit(user[d], user_norm), sum) : sum;
     };
@@ -90,8 +92,8 @@ __device__ __forceinline__ void column_gradients(const ColumnGradientsArguments&
     if (d_log_q != nullptr && lane == 0) {
         float mass = 0.0f;
 #pragma unroll 1
-        for (int s = 0; s < a.splits; s++) {
-            mass += a.masses[static_cast<i64>(s) * a.owned + column];
+        for (int s = 0; s < parts.count; s++) {
+            mass += a.masses[parts.row(s)];
         }
         const float scale = a.inside ? a.logq_scale * a.scalars->inverse_temperature : a.logq_scale;
         d_log_q[index] = fmaf(-scale, mass, owned ? a.log_q_term[row] : 0.0f);
@@ -101,12 +103,15 @@ __device__ __forceinline__ void column_gradients(const ColumnGradientsArguments&
     }
 
     float along = 0.0f; // tau <v_j, dv_j>
-    if (a.column_norms != nullptr) {
+    if (a.column_norms != nullptr || a.temperature_term != nullptr) {
 #pragma unroll 1
         for (int d = lane; d < dim; d += WARP) {
             along = fmaf(unit(item[d], norm), difference(d), along);
         }
         along = warp_sum(along);
+    }
+    if (a.temperature_term != nullptr && lane == 0) {
+        a.temperature_term[column] = along;
     }
     G* out = static_cast<G*>(extra ? a.d_extra : a.d_items) + index * dim;
     const float inverse_temperature = a.scalars->inverse_temperature;

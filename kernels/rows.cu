@@ -49,7 +49,7 @@ __device__ __forceinline__ void prepare_rows(const PrepareRowsArguments& a) {
     }
 }
 
-// Folds the splits' partials (m, l, O) in their order: LSE_i, and O_i over the softmax's denominator.
+// Folds the partials (m, l, O) of each row in their order: LSE_i, and O_i over the softmax's denominator.
 extern "C" __global__ void __launch_bounds__(BLOCK) merge_partials(const MergeArguments a) {
     const int lane = threadIdx.x % WARP;
     const i64 row = static_cast<i64>(blockIdx.x) * WARPS + threadIdx.x / WARP;
@@ -57,20 +57,22 @@ extern "C" __global__ void __launch_bounds__(BLOCK) merge_partials(const MergeAr
         return;
     }
     const bool sigmoid = a.link == SIGMOID_LINK;
+    const Parts parts = a.cut.parts(row);
+    __builtin_assume(parts.count > 0); // or the loops below would be compiled once more for none
     float maximum = sigmoid ? 0.0f : -infinity();
 #pragma unroll 1
-    for (int s = 0; s < a.splits; s++) {
-        const float of_split = a.maximum[static_cast<i64>(s) * a.rows + row];
-        maximum = sigmoid ? maximum + of_split : fmaxf(maximum, of_split);
+    for (int s = 0; s < parts.count; s++) {
+        const float of_part = a.maximum[parts.row(s)];
+        maximum = sigmoid ? maximum + of_part : fmaxf(maximum, of_part);
     }
     const float reference = maximum == -infinity() ? 0.0f : maximum;
-    // What brings a split's sums to the common maximum.
+    // What brings a partial's sums to the common maximum.
     auto factor = [&](i64 at) { return sigmoid ? 1.0f : expf(a.maximum[at] - reference); };
     float sum = 0.0f;
     float moment = 0.0f;
 #pragma unroll 1
-    for (int s = 0; s < a.splits; s++) {
-        const i64 at = static_cast<i64>(s) * a.rows + row;
+    for (int s = 0; s < parts.count; s++) {
+        const i64 at = parts.row(s);
         sum = fmaf(a.sum[at], factor(at), sum);
         if (a.moment != nullptr) {
             moment = fmaf(a.moment[at], factor(at), moment);
@@ -82,8 +84,8 @@ extern "C" __global__ void __launch_bounds__(BLOCK) merge_partials(const MergeAr
     if (lane < COUNTS && a.counts != nullptr) {
         unsigned count = 0;
 #pragma unroll 1
-        for (int s = 0; s < a.splits; s++) {
-            count += a.counts[(static_cast<i64>(s) * COUNTS + lane) * a.rows + row];
+        for (int s = 0; s < parts.count; s++) {
+            count += a.counts[parts.row(s) * COUNTS + lane];
         }
         a.row_counts[static_cast<i64>(lane) * a.rows + row] = count;
     }
@@ -109,11 +111,11 @@ extern "C" __global__ void __launch_bounds__(BLOCK) merge_partials(const MergeAr
     for (int d = lane; d < a.dim; d += WARP) {
         float merged = 0.0f;
 #pragma unroll 1
-        for (int s = 0; s < a.splits; s++) {
-            const i64 at = static_cast<i64>(s) * a.rows + row;
+        for (int s = 0; s < parts.count; s++) {
+            const i64 at = parts.row(s);
             merged = fmaf(a.output[at * a.dim + d], factor(at), merged);
         }
-        a.output[row * a.dim + d] = merged * inverse;
+        a.output[parts.first * a.dim + d] = merged * inverse;
     }
 }
 
@@ -136,7 +138,8 @@ extern "C" __global__ void __launch_bounds__(BLOCK) objective_rows(const Objecti
     }
     const RowTerm term = alone ? RowTerm{0.0f, 0.0f, 0.0f, 0.0f} : objective(a.objective, a.parameter, inputs);
     const float weight = a.weights == nullptr ? 1.0f : a.weights[row];
-    a.loss[row] = weight == 0.0f ? 0.0f : weight * term.loss;
+    const float loss = weight == 0.0f ? 0.0f : weight * term.loss;
+    a.loss[row] = a.other == nullptr ? loss : 0.5f * (loss + a.other[row]);
     a.a[row] = term.negative;
     a.b[row] = term.positive;
     if (a.direct != nullptr) {
@@ -190,10 +193,30 @@ extern "C" __global__ void __launch_bounds__(BLOCK) reduce_losses(const ReduceLo
     a.scalars->row_scale = static_cast<float>(scale);
 }
 
-// d(1/tau) = sum_i tau <u_i, du_i>, also as the derivative with respect to log(1/tau); d(bias) of the sigmoid link.
+// d(1/tau) = sum_i tau <u_i, du_i>, also as the derivative with respect to log(1/tau); d(bias) of the sigmoid link; and
+// the power of two that 16-bit weights of the second sweep are multiplied by.
 extern "C" __global__ void __launch_bounds__(BLOCK) reduce_terms(const ReduceTermsArguments a) {
+    __shared__ float largest[WARPS];
     const double sum = block_sum(a.terms, a.rows);
+    float magnitude = 0.0f;
+#pragma unroll 1
+    for (i64 i = threadIdx.x; i < a.rows; i += BLOCK) {
+        magnitude = fmaxf(magnitude, fabsf(a.coefficient[i]));
+    }
+    magnitude = warp_max(magnitude);
+    if (threadIdx.x % WARP == 0) {
+        largest[threadIdx.x / WARP] = magnitude;
+    }
+    __syncthreads();
     if (threadIdx.x == 0) {
+        for (int warp = 1; warp < WARPS; warp++) {
+            magnitude = fmaxf(magnitude, largest[warp]);
+        }
+        // The largest comes to lie in [2^top, 2^(top + 1)). Both the scale and its inverse stay normal.
+        const int exponent = static_cast<int>(__float_as_uint(magnitude) >> 23) - 127;
+        const int shift = magnitude > 0.0f && magnitude < infinity() ? min(max(a.top - exponent, -126), 126) : 0;
+        a.scalars->coefficient_scale = __uint_as_float(static_cast<unsigned>(127 + shift) << 23);
+        a.scalars->coefficient_unscale = __uint_as_float(static_cast<unsigned>(127 - shift) << 23);
         a.scalars->d_inverse_temperature = static_cast<float>(sum);
         a.scalars->d_log_inverse_temperature = static_cast<float>(sum * a.scalars->inverse_temperature);
     }
@@ -203,6 +226,28 @@ extern "C" __global__ void __launch_bounds__(BLOCK) reduce_terms(const ReduceTer
             a.scalars->d_bias = static_cast<float>(bias);
         }
     }
+}
+
+// What both second sweeps of a symmetric loss need of each pair: half of either direction's coefficients, and the whole of
+// the positive's.
+extern "C" __global__ void __launch_bounds__(BLOCK) symmetric_coefficients(const SymmetricArguments a) {
+    const i64 row = static_cast<i64>(blockIdx.x) * BLOCK + threadIdx.x;
+    if (row >= a.rows) {
+        return;
+    }
+    float g = a.upstream == nullptr ? 1.0f : a.upstream[a.upstream_per_row ? row : 0];
+    g *= 0.5f * a.scalars->row_scale * (a.weights == nullptr ? 1.0f : a.weights[row]);
+    const bool counts = g != 0.0f;
+    float positive = 0.0f;
+    auto direction = [&](const Direction& d) {
+        const float negative = counts ? g * d.a[row] : 0.0f;
+        d.coefficient[row] = negative == 0.0f ? 0.0f : negative / d.sum[row];
+        positive += counts ? g * d.b[row] : 0.0f;
+    };
+    direction(a.users);
+    direction(a.items);
+    a.users.positive_coefficient[row] = positive;
+    a.items.positive_coefficient[row] = positive;
 }
 
 // The temperature by its logarithm, within bounds, and the sigmoid link's bias: taken from the caller's own parameters, or
@@ -235,7 +280,6 @@ __device__ __forceinline__ void row_gradients(const RowGradientsArguments& a) {
     const i64 column = row + a.offset;
     const T* user = static_cast<const T*>(a.users) + row * a.dim;
     const T* item = static_cast<const T*>(a.items) + column * a.dim;
-    const float* output = a.output + row * a.dim;
     G* d_user = static_cast<G*>(a.d_users) + row * a.dim;
     const float2 norm = norm_of(a.row_norms, row);
     const float2 item_norm = norm_of(a.column_norms, column);
@@ -245,6 +289,7 @@ __device__ __forceinline__ void row_gradients(const RowGradientsArguments& a) {
     const bool counts = g != 0.0f;
     const float negative = counts ? g * a.a[row] : 0.0f;
     const float positive = counts ? g * a.b[row] : 0.0f;
+    const float* output = a.output + a.cut.parts(row).first * a.dim;
     auto difference = [&](int d) { // tau du_i
         const float pull = negative == 0.0f ? 0.0f : negative * output[d];
         return positive == 0.0f ? pull : fmaf(-positive, unit(item[d], item_norm), pull);

@@ -317,6 +317,7 @@ __device__ __forceinline__ void stream(const StreamArguments& a) {
     constexpr bool BACKWARD_MODE = MODE == BACKWARD;
     constexpr int PIECES = OUT / PIECE;
     __shared__ StreamShared<T> shared;
+    __builtin_assume(threadIdx.x < THREADS); // loading loops then have a known number of rounds
 
     const int tx = threadIdx.x % 16;
     const int ty = threadIdx.x / 16;
@@ -367,7 +368,9 @@ __device__ __forceinline__ void stream(const StreamArguments& a) {
     }
 
     for (i64 first = first_streamed; first < end_streamed; first += TILE) {
-        __syncthreads(); // everyone is done with the last tile
+        if constexpr (MODE == LOSS) {
+            __syncthreads(); // everyone is done with the last tile; with an output, tile_output has seen to that
+        }
         bool present = false;
         if (slot < TILE) {
             present = BACKWARD_MODE ? fill_row<T, true>(shared.streamed, slot, first + slot, a)
@@ -437,8 +440,7 @@ __device__ __forceinline__ void stream(const StreamArguments& a) {
                 if (a.counts != nullptr) {
 #pragma unroll
                     for (int c = 0; c < COUNTS; c++) {
-                        const i64 row_of_counts = static_cast<i64>(blockIdx.y) * COUNTS + c;
-                        a.counts[row_of_counts * a.owned + owner] = shared.counts[c][ty * 4 + i];
+                        a.counts[at * COUNTS + c] = shared.counts[c][ty * 4 + i];
                     }
                 }
             }

@@ -39,7 +39,7 @@ struct TableArguments {
     float* a;                   // [B]
     float* pulls;               // [B, num_true] b_k
     float* coefficient;         // [B] g_i a_i / l_i
-    const float* partials;      // [splits, S, width] of the second sweep
+    const float* partials;      // [S, width] of the second sweep, cut into parts
     const Scalars* scalars;
     unsigned* places;           // [B num_true + S] which row of the sparse gradient; NOT_FIRST: an earlier name's
     void* d_inputs;             // [B, dim] gradient type
@@ -52,11 +52,10 @@ struct TableArguments {
     int sampled_count;
     int dim;
     int width;                  // dim, a place for the bias, padded to a multiple of 4
-    int splits;
     int link;
-    int padding;
+    Cut cut;                    // of the second sweep
 };
-static_assert(sizeof(TableArguments) == 280, "mirror of src/cuda/arguments.rs");
+static_assert(sizeof(TableArguments) == 296, "mirror of src/cuda/arguments.rs");
 
 constexpr unsigned NOT_FIRST = ~0u;
 
@@ -307,9 +306,10 @@ __device__ __forceinline__ void table_class_gradients(const TableArguments& a) {
                     add(a.rows + row * a.width, -pull);
                 }
             } else {
+                const Parts parts = a.cut.parts(column);
 #pragma unroll 1
-                for (int s = 0; s < a.splits; s++) {
-                    add(a.partials + (static_cast<i64>(s) * a.sampled_count + column) * a.width, 1.0f);
+                for (int part = 0; part < parts.count; part++) {
+                    add(a.partials + (parts.first + part * parts.stride) * a.width, 1.0f);
                 }
             }
         }

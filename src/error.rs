@@ -432,6 +432,7 @@ pub enum Error {
     /// Gradients of biases were asked for, but there are no biases.
     #[error("a gradient buffer for biases was given, but the batch has no biases")]
     UnexpectedBiasGradient,
+
     /// The margin is NaN or infinite.
     #[error(
         "the margin must be finite, got {0}; it is in units of the logit: a cosine margin m is m / temperature"
@@ -498,5 +499,14 @@ pub enum Error {
         lowest: f32,
         /// The upper bound.
         highest: f32,
+    },
+
+    /// A tensor or stream of another library cannot be used as it is.
+    #[error("{what} cannot be used: {why}")]
+    Foreign {
+        /// Which one.
+        what: &'static str,
+        /// Why, and what to do.
+        why: String,
     },
 }

@@ -13,6 +13,7 @@ pub mod cuda;
 mod element;
 mod error;
 pub mod frequency;
+pub mod link;
 mod metrics;
 pub mod objective;
 pub mod oracle;
@@ -39,3 +40,8 @@ struct Readme;
 #[cfg(doctest)]
 #[doc = include_str!("../docs/sampling.md")]
 struct Sampling;
+
+/// And that of docs/losses.md.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/losses.md")]
+struct Losses;

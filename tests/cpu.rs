@@ -106,6 +106,11 @@ fn schemes_meet_at_their_limits() {
 }
 
 #[test]
+fn a_symmetric_loss_has_no_sides() {
+    edge(limits::symmetry);
+}
+
+#[test]
 fn ties_are_the_positives() {
     edge(limits::ties_are_the_positives);
 }
@@ -161,6 +166,7 @@ fn large_shapes_match_the_oracle() {
         log_q_inside: true,
         metrics: true,
         wants_log_q_gradient: true,
+        symmetric: None,
     };
     for spec in [spec(700, 9, 1100, 3000), spec(4200, 3, 300, 100), spec(3, 17, 2, 9000)] {
         let case = spec.build();

@@ -75,6 +75,30 @@ fn the_oracle_is_what_was_published() {
 }
 
 #[test]
+fn the_symmetric_loss_is_what_was_published() {
+    let golden = golden();
+    let rows = golden.users.len() / golden.dim;
+    let positives = golden.offset..golden.offset + rows;
+    let items = &golden.items[positives.start * golden.dim..positives.end * golden.dim];
+    let user_log_q = numbers(&golden.value["user_log_q"]);
+    let config = LossConfig::new(golden.temperature).unwrap().reduction(Reduction::None).symmetric(true);
+    let inputs = oracle::Inputs {
+        dim: golden.dim,
+        users: &golden.users,
+        items,
+        log_q: Some(&golden.log_q[positives]),
+        user_log_q: Some(&user_log_q),
+        ..oracle::Inputs::default()
+    };
+    let found = oracle::evaluate(&config, &inputs).unwrap().row_losses;
+    let expected = numbers(&golden.value["row_losses"]["symmetric"]);
+    assert_eq!(found.len(), expected.len());
+    for (x, y) in found.iter().zip(&expected) {
+        assert!((x - y).abs() <= 1e-12 * (1.0 + y.abs()), "{x}, expected {y}");
+    }
+}
+
+#[test]
 fn the_cpu_is_what_was_published() {
     let golden = golden();
     let narrow = |values: &[f64]| values.iter().map(|x| *x as f32).collect::<Vec<f32>>();

@@ -29,7 +29,7 @@ use anyhow::Result;
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::data::{Columns, Interactions, Planted, Split};
+use crate::data::{Planted, Split};
 use crate::device::Device;
 use crate::evaluate::evaluate;
 use crate::options::Options;
@@ -66,7 +66,7 @@ fn run(options: &Options) -> Result<Outcome> {
     let started = Instant::now();
     let (device, name) = Device::open(options.device)?;
     println!("device: {name}");
-    let (interactions, planted) = load(options)?;
+    let (interactions, planted) = options.load()?;
     let split = Split::new(&interactions)?;
     let tail = split.tail();
     println!(
@@ -82,7 +82,7 @@ fn run(options: &Options) -> Result<Outcome> {
     }
 
     let mut report = Report::new(&options.out)?;
-    let mut trainer = Trainer::new(options, &split, &device)?;
+    let mut trainer = Trainer::new(options, options.loss_config()?, &split, &device)?;
     println!("{HEADING}");
     let mut curve = Vec::with_capacity(options.epochs);
     for epoch in 1..=options.epochs {
@@ -104,24 +104,6 @@ fn run(options: &Options) -> Result<Outcome> {
         started.elapsed().as_secs_f64()
     );
     Ok(Outcome { curve, baselines })
-}
-
-/// Interactions of a file, or generated ones with what they were generated from.
-fn load(options: &Options) -> Result<(Interactions, Option<Planted>)> {
-    match &options.data {
-        Some(path) => {
-            let columns = Columns {
-                user: &options.user_column,
-                item: &options.item_column,
-                time: &options.time_column,
-            };
-            Ok((data::read(path, columns)?, None))
-        }
-        None => {
-            let (interactions, planted) = data::generate(options.users, options.items, options.seed)?;
-            Ok((interactions, Some(planted)))
-        }
-    }
 }
 
 /// Rankings that need no training: by popularity and, for generated data, by the truth.

@@ -5,6 +5,9 @@ use std::str::FromStr;
 
 use anyhow::{Result, ensure};
 use clap::{ArgAction, Parser, ValueEnum};
+use inbatch::LossConfig;
+
+use crate::data::{self, Columns, Interactions, Planted};
 
 /// Trains a two-tower retrieval model with inbatch's fused in-batch sampled-softmax loss.
 ///
@@ -62,6 +65,11 @@ pub(crate) struct Options {
     /// Correct scores by the log of each item's sampling probability.
     #[arg(long, default_value_t = true, action = ArgAction::Set, value_name = "BOOL")]
     pub(crate) logq: bool,
+
+    /// Where --logq gets the probabilities from: exact counts of the training pairs, or the streaming
+    /// estimator, which learns them from the batches as they pass.
+    #[arg(long, value_enum, default_value_t = Frequency::Exact)]
+    pub(crate) frequency: Frequency,
 
     /// Leave accidental hits out of a row's negatives: other columns with the positive's item.
     #[arg(long, default_value_t = true, action = ArgAction::Set, value_name = "BOOL")]
@@ -125,6 +133,12 @@ impl Options {
             cbns || (self.bank_capacity.is_none() && self.bank_warm_up.is_none()),
             "--bank-capacity and --bank-warm-up have an effect with --negatives cbns only"
         );
+        let streaming = self.frequency == Frequency::Streaming;
+        ensure!(!streaming || self.logq, "--frequency streaming has an effect with --logq true only");
+        ensure!(
+            !streaming || !mns,
+            "--frequency streaming knows the batch's own items only: with --negatives mns use exact"
+        );
         Ok(())
     }
 
@@ -134,6 +148,29 @@ impl Options {
             OptimizerChoice::Adam => 0.01,
             OptimizerChoice::Adagrad => 0.1,
         })
+    }
+
+    /// Interactions of a file, or generated ones with what they were generated from.
+    pub(crate) fn load(&self) -> Result<(Interactions, Option<Planted>)> {
+        match &self.data {
+            Some(path) => {
+                let columns =
+                    Columns { user: &self.user_column, item: &self.item_column, time: &self.time_column };
+                Ok((data::read(path, columns)?, None))
+            }
+            None => {
+                let (interactions, planted) = data::generate(self.users, self.items, self.seed)?;
+                Ok((interactions, Some(planted)))
+            }
+        }
+    }
+
+    /// The loss that these options ask for.
+    pub(crate) fn loss_config(&self) -> Result<LossConfig> {
+        Ok(LossConfig::new(self.temperature)?
+            .normalize(self.normalize)
+            .exclude_same_item(self.exclude_same_item)
+            .exclude_same_user(self.exclude_same_user))
     }
 
     /// Uniform negatives of a batch: none unless mixed negatives are asked for.
@@ -154,6 +191,15 @@ pub(crate) enum Negatives {
     Mns,
     /// Cross-batch negative sampling: the batch and a memory bank.
     Cbns,
+}
+
+/// Where log q comes from.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Frequency {
+    /// Counts of the training pairs.
+    Exact,
+    /// The mean interval between two sightings of an item (Yi et al. 2019).
+    Streaming,
 }
 
 /// The update rule.

@@ -10,7 +10,7 @@ use crate::device::Device;
 use crate::evaluate::{Metrics, evaluate};
 use crate::options::{Negatives, Options};
 use crate::random::{Purpose, generator};
-use crate::sampling::Sampler;
+use crate::sampling::{LogQ, Sampler};
 use crate::step::{HostBatch, HostGradients, Step};
 use crate::tower::Tower;
 
@@ -28,19 +28,20 @@ pub(crate) struct Trainer<'a> {
 }
 
 impl<'a> Trainer<'a> {
-    /// Fresh tables, and the loss on `device`.
-    pub(crate) fn new(options: &Options, split: &'a Split, device: &Device) -> Result<Self> {
+    /// Fresh tables, and the loss `config` on `device`.
+    pub(crate) fn new(
+        options: &Options,
+        config: LossConfig,
+        split: &'a Split,
+        device: &Device,
+    ) -> Result<Self> {
         let batch_size = options.batch_size.min(split.train.len());
         if batch_size < options.batch_size {
             println!("batch size: {batch_size}, as there are no more interactions");
         }
         let uniform = options.uniform_negatives(batch_size);
-        let sampler = Sampler::new(split, batch_size, uniform, options.logq, options.seed);
-
-        let config = LossConfig::new(options.temperature)?
-            .normalize(options.normalize)
-            .exclude_same_item(options.exclude_same_item)
-            .exclude_same_user(options.exclude_same_user);
+        let log_q = LogQ::new(options, split, batch_size, uniform)?;
+        let sampler = Sampler::new(split, batch_size, uniform, log_q, options.seed);
         let bank = match options.negatives {
             Negatives::Cbns => Some(bank_config(options, batch_size, sampler.batches())?),
             Negatives::InBatch | Negatives::Mns => None,
@@ -75,7 +76,7 @@ impl<'a> Trainer<'a> {
         let batches = self.batches();
         let mut sum = 0.0;
         for number in 0..batches {
-            self.sampler.fill(number, &self.users, &self.items, &mut self.batch);
+            self.sampler.fill(number, &self.users, &self.items, &mut self.batch)?;
             let loss = self.step.step(&self.batch, &mut self.gradients)?;
             ensure!(loss.is_finite(), "the loss is {loss}: lower --learning-rate or raise --temperature");
             self.users.update(&self.batch.user_ids, &self.gradients.users);

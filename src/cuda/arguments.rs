@@ -9,7 +9,7 @@ pub(super) unsafe trait Arguments {}
 macro_rules! arguments {
     ($($(#[$doc:meta])* $name:ident: $bytes:literal { $($field:ident: $type:ty),* $(,)? })*) => {$(
         $(#[$doc])*
-        #[derive(Clone, Copy, Debug)]
+        #[derive(Clone, Copy, Debug, PartialEq)]
         #[repr(C)]
         pub(super) struct $name {
             $(pub(super) $field: $type),*
@@ -52,43 +52,72 @@ arguments! {
         rows: i32, offset: i32, owned: i32, tiles_per_split: i32, aligned: i32, link: i32,
     }
 
-    Merge: 104 {
-        maximum: u64, sum: u64, moment: u64, counts: u64, output: u64, lse: u64, row_maximum: u64, row_sum: u64,
-        row_mass: u64, row_moment: u64, row_counts: u64,
-        splits: i32, rows: i32, dim: i32, link: i32,
+    /// The partial results of a sweep; see `ranges`.
+    Cut: 24 {
+        tile: i32, owner_tiles: i32, streamed_tiles: i32, ranges: i32, splits: i32, owners: i32,
     }
 
-    Objective: 120 {
+    Mma: 168 {
+        columns: Columns,
+        users: u64, row_norms: u64, column_norms: u64, bias: u64, item_ids: u64, user_ids: u64,
+        scalars: u64, reference: u64, coefficient: u64,
+        maximum: u64, sum: u64, output: u64,
+        cut: Cut,
+        rows: i32, offset: i32,
+    }
+
+    Scale: 64 { columns: Columns, norms: u64, bias: u64, to: u64 }
+
+    Merge: 128 {
+        maximum: u64, sum: u64, moment: u64, counts: u64, output: u64, lse: u64, row_maximum: u64, row_sum: u64,
+        row_mass: u64, row_moment: u64, row_counts: u64,
+        cut: Cut,
+        rows: i32, dim: i32, link: i32, padding: i32,
+    }
+
+    Objective: 128 {
         lse: u64, maximum: u64, sum: u64, positive: u64, weights: u64, negatives: u64, log_q: u64, scalars: u64,
-        loss: u64, a: u64, b: u64, direct: u64,
+        other: u64, loss: u64, a: u64, b: u64, direct: u64,
         rows: i32, offset: i32, objective: i32, parameter: f32, logq_scale: f32, padding: i32,
     }
 
     ReduceLosses: 32 { loss: u64, weights: u64, scalars: u64, rows: i32, reduction: i32 }
 
-    RowGradients: 208 {
+    RowGradients: 232 {
         users: u64, items: u64, row_norms: u64, column_norms: u64, weights: u64, upstream: u64,
         scalars: u64, a: u64, b: u64, sum: u64, output: u64,
         direct: u64, moment: u64, mass: u64, bias: u64, log_q: u64,
         coefficient: u64, positive_coefficient: u64, temperature_term: u64, bias_term: u64, log_q_term: u64,
         d_users: u64,
+        cut: Cut,
         rows: i32, dim: i32, offset: i32, upstream_per_row: i32,
         corrected: i32, corrected_log_q: i32, inside: i32, logq_scale: f32,
     }
 
-    ReduceTerms: 32 { terms: u64, bias_terms: u64, scalars: u64, rows: i32, padding: i32 }
+    /// One direction of a symmetric loss.
+    Direction: 40 { a: u64, b: u64, sum: u64, coefficient: u64, positive_coefficient: u64 }
+
+    Symmetric: 112 {
+        users: Direction, items: Direction,
+        weights: u64, upstream: u64, scalars: u64,
+        rows: i32, upstream_per_row: i32,
+    }
+
+    ReduceTerms: 40 { terms: u64, bias_terms: u64, coefficient: u64, scalars: u64, rows: i32, top: i32 }
 
     UpdateParameters: 40 {
         scalars: u64, parameter: u64, bias: u64,
         temperature_rate: f32, bias_rate: f32, low: f32, high: f32,
     }
 
-    ColumnGradients: 160 {
+    ColumnGradients: 184 {
         columns: Columns,
         users: u64, row_norms: u64, column_norms: u64, partials: u64, positive_coefficient: u64,
         masses: u64, log_q_term: u64,
         scalars: u64, d_items: u64, d_extra: u64, d_log_q: u64, d_extra_log_q: u64,
-        rows: i32, offset: i32, owned: i32, splits: i32, logq_scale: f32, inside: i32,
+        temperature_term: u64,
+        cut: Cut,
+        rows: i32, offset: i32, logq_scale: f32, inside: i32,
     }
 
     BankPush: 88 {
@@ -116,14 +145,14 @@ arguments! {
         log_range: f64, law: i32, unique: i32,
     }
 
-    Table: 280 {
+    Table: 296 {
         inputs: u64, weights: u64, biases: u64, labels: u64, sampled: u64, label_log_q: u64, sampled_log_q: u64,
         row_weights: u64, state: u64, rows: u64, label_rows: u64, sampled_rows: u64, ids: u64, hit_ids: u64,
         bias: u64, lse: u64, maximum: u64, sum: u64, output: u64, loss: u64, a: u64, pulls: u64,
         coefficient: u64, partials: u64, scalars: u64, places: u64,
         d_inputs: u64, d_ids: u64, d_weights: u64, d_biases: u64,
         classes: u64,
-        batch: i32, num_true: i32, sampled_count: i32, dim: i32, width: i32, splits: i32, link: i32, padding: i32,
+        batch: i32, num_true: i32, sampled_count: i32, dim: i32, width: i32, link: i32, cut: Cut,
     }
 
     Keep: 48 {
@@ -146,7 +175,7 @@ pub(super) mod scalars {
     pub(crate) const BIAS: usize = 5;
     pub(crate) const D_BIAS: usize = 6;
     pub(crate) const D_LOG_INVERSE_TEMPERATURE: usize = 7;
-    pub(crate) const WORDS: usize = 8;
+    pub(crate) const WORDS: usize = 10;
 }
 
 /// The struct `BankState`: u64 words at these places.

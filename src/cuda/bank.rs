@@ -93,7 +93,7 @@ impl<T: Element> MemoryBank<T> {
             // there exactly when the ring keeps it.
             unsafe { launch(&self.device, File::Bank, name, Grid::warps(kept), &arguments)? };
         }
-        let one = Grid { blocks: [1, 1, 1], threads: 1 };
+        let one = Grid { blocks: [1, 1, 1], threads: 1, shared: 0 };
         // SAFETY: the kernel touches nothing but the state, whose length is checked above.
         unsafe { launch(&self.device, File::Bank, "bank_advance", one, &arguments) }
     }

@@ -65,9 +65,17 @@ pub(super) struct Targets<G> {
     pub(super) extra: Span<G>,
     pub(super) log_q: Span<f32>,
     pub(super) extra_log_q: Span<f32>,
+    /// Each column's share of d(1/tau), where columns have a loss of their own.
+    pub(super) temperature_term: Span<f32>,
 }
 
 impl<G> Targets<G> {
+    /// The gradient of embeddings alone.
+    pub(super) fn embeddings(items: Span<G>) -> Self {
+        let none = Span::NULL;
+        Self { items, extra: Span::NULL, log_q: none, extra_log_q: none, temperature_term: none }
+    }
+
     /// Whether the second sweep sums its weights by column.
     pub(super) fn want_masses(&self) -> bool {
         !self.log_q.is_null() || !self.extra_log_q.is_null()
@@ -91,7 +99,8 @@ pub(super) fn gradients<T: Element, G: Element>(
 ) -> Result<()> {
     let problem = &inputs.problem;
     let Problem { rows, dim, batch_columns, .. } = *problem;
-    let extra = sweep.owned - batch_columns;
+    let owned = usize::try_from(sweep.cut.owners).unwrap_or(0);
+    let extra = owned - batch_columns;
     let masses = Span::from(&workspace.masses).only_if(targets.want_masses());
     let log_q_term = Span::from(&workspace.log_q_term).only_if(targets.want_masses());
     let arguments = arguments::ColumnGradients {
@@ -99,23 +108,23 @@ pub(super) fn gradients<T: Element, G: Element>(
         users: inputs.users.holds(rows * dim, "users")?,
         row_norms: inputs.row_norms(workspace)?,
         column_norms: inputs.column_norms(workspace, problem.gradient_columns())?,
-        partials: Span::from(&workspace.partials).holds(sweep.partials() * dim, "partials")?,
+        partials: Span::from(&workspace.partials).holds(sweep.cut.floats(dim), "partials")?,
         positive_coefficient: Span::from(&workspace.positive_coefficient).holds(rows, "coefficients")?,
-        masses: masses.holds_or_null(sweep.partials(), "column masses")?,
+        masses: masses.holds_or_null(sweep.cut.partial_rows(), "column masses")?,
         log_q_term: log_q_term.holds_or_null(rows, "terms of log_q")?,
         scalars: workspace.scalars(),
         d_items: targets.items.holds(batch_columns * dim, "the gradient of items")?,
         d_extra: targets.extra.holds_or_null(extra * dim, "the gradient of extra")?,
         d_log_q: targets.log_q.holds_or_null(batch_columns, "the gradient of log_q")?,
         d_extra_log_q: targets.extra_log_q.holds_or_null(extra, "the gradient of extra log_q")?,
+        temperature_term: targets.temperature_term.holds_or_null(owned, "temperature terms")?,
+        cut: sweep.cut,
         rows: int(rows),
         offset: int(problem.offset),
-        owned: int(sweep.owned),
-        splits: int(sweep.splits),
         logq_scale: config.get_logq_scale(),
         inside: i32::from(config.get_logq_order() == LogQOrder::InsideTemperature),
     };
     let name = GRADIENTS[dtype_index(T::DTYPE)][dtype_index(G::DTYPE)];
     // SAFETY: every length that the kernel reads or writes is checked above.
-    unsafe { launch(device, File::Columns, name, Grid::warps(sweep.owned), &arguments) }
+    unsafe { launch(device, File::Columns, name, Grid::warps(owned), &arguments) }
 }

@@ -1,13 +1,15 @@
 //! The device: a context, the caller's stream, and what is loaded and counted once per context.
 
+use std::any::Any;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use cudarc::driver::sys::{CUdevice_attribute_enum as Attribute, CUresult, CUstream, CUstreamCaptureStatus};
+use cudarc::driver::sys::{CUdevice_attribute_enum as Attribute, CUresult, CUstreamCaptureStatus};
 use cudarc::driver::{CudaContext, CudaStream, DriverError};
 
 use super::module::Modules;
+use super::plan::Hardware;
 use crate::{Error, Result};
 
 /// A CUDA device and the stream that all work is enqueued on. Cheap to clone.
@@ -15,6 +17,8 @@ use crate::{Error, Result};
 pub struct Device {
     shared: Arc<Shared>,
     stream: Arc<CudaStream>,
+    /// What must outlive the stream; dropped after it.
+    _keeper: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 /// What all devices of one context share: compiled kernels, properties, counters.
@@ -22,7 +26,7 @@ struct Shared {
     context: Arc<CudaContext>,
     modules: Mutex<Modules>,
     name: String,
-    multiprocessors: usize,
+    hardware: Hardware,
     allocations: AtomicU64,
     allocated_bytes: AtomicU64,
 }
@@ -50,27 +54,29 @@ impl Device {
         Self::on_stream(primary_context(ordinal)?.default_stream())
     }
 
-    /// A stream of the caller's.
+    /// A stream of the caller's. [`crate::link::raw::adopt_stream`] takes one of another library.
     ///
     /// # Errors
     /// [`Error::Driver`].
     pub fn on_stream(stream: Arc<CudaStream>) -> Result<Self> {
-        let shared = Shared::of(stream.context())?;
-        Ok(Self { shared, stream })
+        Ok(Self { shared: Shared::of(stream.context())?, stream, _keeper: None })
     }
 
-    /// A stream of another library, on the primary context of device `ordinal`.
-    ///
-    /// # Safety
-    /// `stream` must be a live stream of that context and stay alive as long as this device, its clones
-    /// and whatever was made from them.
+    /// As [`Device::on_stream`]; `keeper` lives as long as this device, its clones and whatever is made from them.
+    pub(crate) fn on_kept_stream(
+        stream: Arc<CudaStream>,
+        keeper: Arc<dyn Any + Send + Sync>,
+    ) -> Result<Self> {
+        Ok(Self { _keeper: Some(keeper), ..Self::on_stream(stream)? })
+    }
+
+    /// Orders what is enqueued on this stream from now on after what `other`'s stream holds now: an event is recorded
+    /// there and waited for here. The host waits for nothing, and no other stream is touched.
     ///
     /// # Errors
-    /// As [`Device::new`].
-    pub unsafe fn adopt_stream(ordinal: usize, stream: CUstream) -> Result<Self> {
-        let context = primary_context(ordinal)?;
-        // SAFETY: the caller vouches for the stream; the wrapper does not destroy it.
-        Self::on_stream(unsafe { context.wrap_borrowed_stream(stream) })
+    /// [`Error::Driver`].
+    pub fn wait_for(&self, other: &Self) -> Result<()> {
+        self.stream.join(&other.stream).map_err(|e| driver_error("ordering two streams", e))
     }
 
     /// The stream.
@@ -81,6 +87,11 @@ impl Device {
     /// The name that the driver gives the device, for programs to print.
     pub fn name(&self) -> &str {
         &self.shared.name
+    }
+
+    /// What of the device decides which kernels run; see [`super::Plan`].
+    pub fn hardware(&self) -> Hardware {
+        self.shared.hardware
     }
 
     /// What this crate did on the context so far: launches by kernel, allocations.
@@ -100,12 +111,8 @@ impl Device {
         self.stream.synchronize().map_err(|e| driver_error("waiting for the stream", e))
     }
 
-    pub(super) fn context(&self) -> &Arc<CudaContext> {
+    pub(crate) fn context(&self) -> &Arc<CudaContext> {
         &self.shared.context
-    }
-
-    pub(super) fn multiprocessors(&self) -> usize {
-        self.shared.multiprocessors
     }
 
     pub(super) fn modules(&self) -> MutexGuard<'_, Modules> {
@@ -160,14 +167,20 @@ impl Shared {
         if let Some(shared) = known {
             return Ok(shared);
         }
-        let multiprocessors = context
-            .attribute(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)
-            .map_err(|e| driver_error("counting the multiprocessors", e))?;
+        let property = |attribute, what| -> Result<u32> {
+            let value = context.attribute(attribute).map_err(|e| driver_error(what, e))?;
+            Ok(u32::try_from(value).unwrap_or(0))
+        };
+        let capability = "asking for the compute capability";
+        let major = property(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, capability)?;
+        let minor = property(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR, capability)?;
+        let multiprocessors =
+            property(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT, "counting the multiprocessors")?;
         let shared = Arc::new(Self {
             context: context.clone(),
             modules: Mutex::new(Modules::new(context.clone())),
             name: context.name().map_err(|e| driver_error("asking for the device's name", e))?,
-            multiprocessors: usize::try_from(multiprocessors).unwrap_or(1).max(1),
+            hardware: Hardware::new((major, minor), multiprocessors.max(1) as usize),
             allocations: AtomicU64::new(0),
             allocated_bytes: AtomicU64::new(0),
         });
@@ -177,7 +190,7 @@ impl Shared {
 }
 
 /// The primary context of a device, once it is certain that cudarc will not panic.
-fn primary_context(ordinal: usize) -> Result<Arc<CudaContext>> {
+pub(crate) fn primary_context(ordinal: usize) -> Result<Arc<CudaContext>> {
     probe_driver()?;
     let count = match CudaContext::device_count() {
         Ok(count) => usize::try_from(count).unwrap_or(0),
@@ -211,6 +224,6 @@ fn probe_driver() -> Result<()> {
     Err(Error::NoDriver(reason))
 }
 
-pub(super) fn driver_error(what: &'static str, error: DriverError) -> Error {
+pub(crate) fn driver_error(what: &'static str, error: DriverError) -> Error {
     Error::Driver { what, code: format!("{:?}", error.0) }
 }

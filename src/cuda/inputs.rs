@@ -12,13 +12,14 @@ use crate::{Element, Length, LossConfig, Problem, Result};
 #[derive(Debug)]
 pub(super) struct Inputs<T> {
     pub(super) problem: Problem,
-    /// Whether embeddings are normalised: the workspace may hold the norms of an earlier call.
-    pub(super) normalizes: bool,
+    pub(super) config: LossConfig,
     pub(super) users: Span<T>,
     pub(super) items: Span<T>,
     pub(super) extra: Span<T>,
     /// By segment: batch, extra, bank.
     pub(super) log_q: [Span<f32>; 3],
+    /// Of a symmetric loss.
+    pub(super) user_log_q: Span<f32>,
     /// By segment: batch, extra, bank.
     pub(super) item_ids: [Span<i64>; 3],
     pub(super) user_ids: Span<i64>,
@@ -45,6 +46,24 @@ impl<T> Bank<T> {
 pub(super) type Guards<'s> = Vec<Bound<'s>>;
 
 impl<T> Inputs<T> {
+    /// Users and items exchanged, as the other direction of a symmetric loss sees them. Ids and weights belong to the
+    /// pair, and stay.
+    pub(super) fn exchanged(&self) -> Self {
+        Self {
+            problem: self.problem,
+            config: self.config,
+            users: self.items,
+            items: self.users,
+            extra: Span::NULL,
+            log_q: [self.user_log_q, Span::NULL, Span::NULL],
+            user_log_q: Span::NULL,
+            item_ids: [self.item_ids[0], Span::NULL, Span::NULL],
+            user_ids: self.user_ids,
+            weights: self.weights,
+            bank: Bank::NONE,
+        }
+    }
+
     /// Whether any logit is corrected by log q.
     pub(super) fn corrects(&self) -> bool {
         !self.log_q[0].is_null()
@@ -55,6 +74,7 @@ impl<T> Inputs<T> {
     /// Rows against columns that are nobody's positive; `ids` of the columns and then of the rows, null: no exclusion.
     pub(super) fn negatives(
         problem: Problem,
+        config: LossConfig,
         users: Span<T>,
         columns: Span<T>,
         ids: Span<i64>,
@@ -62,13 +82,14 @@ impl<T> Inputs<T> {
     ) -> Self {
         Self {
             problem,
-            normalizes: false,
+            config,
             users,
             items: columns,
             extra: Span::NULL,
             log_q: [Span::NULL; 3],
             item_ids: [ids, Span::NULL, Span::NULL],
             user_ids: Span::NULL,
+            user_log_q: Span::NULL,
             weights,
             bank: Bank::NONE,
         }
@@ -108,14 +129,16 @@ impl<T: Element> Inputs<T> {
         }
         let log_q = log_q.map(|span| span.only_if(config.get_logq_scale() != 0.0));
         let item_ids = item_ids.map(|span| span.only_if(config.excludes_same_item()));
+        let user_log_q = optional(device, batch.user_log_q.as_ref(), "user_log_q", &mut guards)?;
         let user_ids = optional(device, batch.user_ids.as_ref(), "user_ids", &mut guards)?;
         let inputs = Self {
             problem,
-            normalizes: config.normalizes(),
+            config: *config,
             users,
             items,
             extra: embeddings,
             log_q,
+            user_log_q: user_log_q.only_if(config.get_logq_scale() != 0.0),
             item_ids,
             user_ids: user_ids.only_if(config.excludes_same_user()),
             weights: optional(device, batch.weights.as_ref(), "weights", &mut guards)?,
@@ -139,16 +162,22 @@ impl<T: Element> Inputs<T> {
         })
     }
 
-    /// The users' norms, null unless normalising.
+    /// The users' norms, null unless normalising: the workspace may hold those of an earlier call.
     pub(super) fn row_norms(&self, workspace: &Workspace) -> Result<u64> {
-        let norms = Span::from(&workspace.row_norms).only_if(self.normalizes);
+        let norms = Span::from(&workspace.row_norms).only_if(self.config.normalizes());
         norms.holds_or_null(2 * self.problem.rows, "row norms")
     }
 
     /// The first columns' norms, null unless normalising.
     pub(super) fn column_norms(&self, workspace: &Workspace, columns: usize) -> Result<u64> {
-        let norms = Span::from(&workspace.column_norms).only_if(self.normalizes);
+        let norms = Span::from(&workspace.column_norms).only_if(self.config.normalizes());
         norms.holds_or_null(2 * columns, "column norms")
+    }
+
+    /// The first columns' item ids, null unless items are excluded by id.
+    pub(super) fn column_ids(&self, workspace: &Workspace, columns: usize) -> Result<u64> {
+        let excluding = !self.item_ids[0].is_null();
+        Span::from(&workspace.item_ids).only_if(excluding).holds_or_null(columns, "item ids")
     }
 
     /// Whether every embedding that a sweep reads starts at a multiple of 16 bytes.

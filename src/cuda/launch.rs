@@ -68,6 +68,8 @@ impl<T: bytemuck::Pod> From<&Buffer<T>> for Span<T> {
 pub(super) struct Grid {
     pub(super) blocks: [usize; 3],
     pub(super) threads: u32,
+    /// Bytes of dynamic shared memory for each block.
+    pub(super) shared: u32,
 }
 
 /// Warps in a block of the kernels that give a warp to each row or column.
@@ -79,17 +81,17 @@ pub(super) const BLOCK: u32 = 256;
 impl Grid {
     /// A warp for each of `count` things.
     pub(super) fn warps(count: usize) -> Self {
-        Self { blocks: [count.div_ceil(WARPS_PER_BLOCK), 1, 1], threads: BLOCK }
+        Self { blocks: [count.div_ceil(WARPS_PER_BLOCK), 1, 1], threads: BLOCK, shared: 0 }
     }
 
     /// A thread for each of `count` things.
     pub(super) fn threads(count: usize) -> Self {
-        Self { blocks: [count.div_ceil(BLOCK as usize), 1, 1], threads: BLOCK }
+        Self { blocks: [count.div_ceil(BLOCK as usize), 1, 1], threads: BLOCK, shared: 0 }
     }
 
     /// One block.
     pub(super) fn one_block() -> Self {
-        Self { blocks: [1, 1, 1], threads: BLOCK }
+        Self { blocks: [1, 1, 1], threads: BLOCK, shared: 0 }
     }
 }
 
@@ -119,15 +121,17 @@ pub(super) unsafe fn launch<A: Arguments>(
         if !modules.is_loaded(file) {
             device.check_not_capturing("loading kernels")?;
         }
-        modules.kernel(file, kernel)?
+        modules.kernel(file, kernel, grid.shared)?
     };
     device.context().bind_to_thread().map_err(|e| driver_error("entering the context", e))?;
     let stream = device.stream().cu_stream();
     let pointer: *const A = arguments;
     let mut parameters = [pointer.cast_mut().cast::<c_void>()];
     // SAFETY: the caller vouches for the arguments; the driver copies them before this returns.
-    unsafe { result::launch_kernel(function, (x, y, z), (grid.threads, 1, 1), 0, stream, &mut parameters) }
-        .map_err(|error| Error::Launch { kernel, code: format!("{:?}", error.0) })
+    unsafe {
+        result::launch_kernel(function, (x, y, z), (grid.threads, 1, 1), grid.shared, stream, &mut parameters)
+    }
+    .map_err(|error| Error::Launch { kernel, code: format!("{:?}", error.0) })
 }
 
 /// The three names `<stem>_{f32,f16,bf16}`, in the order of `dtype_index`.

@@ -7,13 +7,13 @@ use super::inputs::Inputs;
 use super::launch::Span;
 use super::module::File;
 use super::output::Output;
-use super::plan::Sweep;
+use super::plan::{Hardware, Plan, Sweep};
 use super::view::View;
 use super::view::{Bound, ViewMut};
 use super::workspace::{Purpose, Sizes, Workspace};
-use super::{Batch, Gradients, columns, rows, stream};
+use super::{Batch, Gradients, columns, rows, stream, stream_mma};
 use crate::problem::check_length;
-use crate::{Dtype, Element, Error, Length, LossConfig, Problem, Reduction, Result};
+use crate::{Element, Error, Length, LossConfig, Problem, Reduction, Result};
 
 /// In-batch sampled softmax on a CUDA device. Calls only enqueue work; [`Output`] says what waits.
 ///
@@ -22,8 +22,11 @@ use crate::{Dtype, Element, Error, Length, LossConfig, Problem, Reduction, Resul
 #[derive(Debug)]
 pub struct InBatchLoss {
     device: Device,
+    hardware: Hardware,
     config: LossConfig,
     workspace: Workspace,
+    /// The same with users and items exchanged, for a symmetric loss.
+    exchanged: Workspace,
     forward: State,
     /// Whether a backward has left gradients of the parameters.
     has_gradient: bool,
@@ -32,7 +35,8 @@ pub struct InBatchLoss {
 /// What a backward would find in the workspace.
 #[derive(Clone, Copy, Debug)]
 enum State {
-    Forward(Problem),
+    /// And the sweep that left O.
+    Forward(Problem, Sweep),
     Nothing(&'static str),
 }
 
@@ -43,10 +47,30 @@ impl InBatchLoss {
     /// [`Error::OutOfDeviceMemory`], [`Error::Driver`].
     pub fn new(device: &Device, config: LossConfig) -> Result<Self> {
         let workspace = Workspace::new(device)?;
-        let forward = State::Nothing("there was none");
-        let mut loss = Self { device: device.clone(), config, workspace, forward, has_gradient: false };
+        let mut loss = Self {
+            device: device.clone(),
+            hardware: device.hardware(),
+            config,
+            exchanged: Workspace::beside(device, &workspace),
+            workspace,
+            forward: State::Nothing("there was none"),
+            has_gradient: false,
+        };
         loss.write_parameters()?;
         Ok(loss)
+    }
+
+    /// Whether 16-bit embeddings may go through tensor cores, as they do from the start where the device has them.
+    /// Without them products of the same embeddings are summed by plain f32 arithmetic and the softmax weights keep f32:
+    /// slower by far, and what the tensor cores' results can be compared with. A pending forward is dropped.
+    pub fn tensor_cores(&mut self, allowed: bool) {
+        self.hardware.tensor_cores = allowed;
+        self.forward = State::Nothing("the kernels were chosen anew in between");
+    }
+
+    /// The kernels, grids and memory of calls on a problem.
+    pub fn plan(&self, problem: &Problem) -> Plan {
+        Plan::new(&self.hardware, problem, &self.config)
     }
 
     /// The configuration.
@@ -82,9 +106,12 @@ impl InBatchLoss {
     /// Device bytes that calls on a problem need beside inputs and outputs, known before anything is allocated.
     ///
     /// `O((B + N) D)`: 8 to 32 bytes a column, some 60 a row, `4 D` bytes for each row and gradient column, as
-    /// many again per split when the batch is too small to fill the device.
+    /// many again per split when the batch is too small to fill the device; for 16-bit embeddings that are normalised,
+    /// `2 D` bytes for each row and column. More than [`Plan::workspace_bytes`] where buffers at odd addresses would need more.
     pub fn workspace_bytes(&self, problem: &Problem) -> usize {
-        Sizes::all(problem, &self.config, self.device.multiprocessors()).bytes()
+        let sizes = self.sizes_of_all(problem);
+        let other = if self.config.is_symmetric() { sizes.without_scalars().bytes() } else { 0 };
+        sizes.bytes().saturating_add(other)
     }
 
     /// Allocates the workspace and loads the kernels for problems up to this one, so that no later call does.
@@ -93,9 +120,9 @@ impl InBatchLoss {
     /// [`Error::OutOfDeviceMemory`], [`Error::Ptx`], [`Error::Capturing`].
     pub fn reserve(&mut self, problem: &Problem) -> Result<()> {
         self.forward = State::Nothing("the workspace was reserved in between");
-        let sizes = Sizes::all(problem, &self.config, self.device.multiprocessors());
-        self.workspace.ensure(&sizes)?;
-        self.load_kernels(problem.dtype)
+        let sizes = self.sizes_of_all(problem);
+        ensure([&mut self.workspace, &mut self.exchanged], &self.config, &sizes)?;
+        self.load_kernels(problem)
     }
 
     /// Loss only: no gradients, no workspace for them.
@@ -119,10 +146,10 @@ impl InBatchLoss {
         gradients: &mut Gradients<'_, G>,
     ) -> Result<Output<'_>> {
         let problem = Problem::new(batch, &self.config)?;
-        problem.check_gradients(batch, gradients)?;
+        problem.check_gradients(batch, &self.config, gradients)?;
         self.forward = State::Nothing("a step came in between");
-        self.enqueue_loss(batch, problem, Purpose::Backward)?;
-        self.enqueue_gradients(batch, problem, None, gradients)?;
+        let sweep = self.enqueue_loss(batch, problem, Purpose::Backward)?;
+        self.enqueue_gradients(batch, problem, &sweep, None, gradients)?;
         self.has_gradient = true;
         Ok(self.output(&problem, true))
     }
@@ -134,8 +161,8 @@ impl InBatchLoss {
     pub fn forward<T: Element>(&mut self, batch: &Batch<'_, T>) -> Result<Output<'_>> {
         let problem = Problem::new(batch, &self.config)?;
         self.forward = State::Nothing("the last forward failed");
-        self.enqueue_loss(batch, problem, Purpose::Forward)?;
-        self.forward = State::Forward(problem);
+        let sweep = self.enqueue_loss(batch, problem, Purpose::Forward)?;
+        self.forward = State::Forward(problem, sweep);
         Ok(self.output(&problem, false))
     }
 
@@ -152,19 +179,18 @@ impl InBatchLoss {
         gradients: &mut Gradients<'_, G>,
     ) -> Result<Output<'_>> {
         let problem = Problem::new(batch, &self.config)?;
-        problem.check_gradients(batch, gradients)?;
-        match self.forward {
-            State::Forward(forward) if forward.same_but_bank(&problem) => {}
-            State::Forward(_) => return Err(Error::NoForward("its shape was another")),
+        problem.check_gradients(batch, &self.config, gradients)?;
+        let sweep = match self.forward {
+            State::Forward(forward, sweep) if forward.same_but_bank(&problem) => sweep,
+            State::Forward(..) => return Err(Error::NoForward("its shape was another")),
             State::Nothing(why) => return Err(Error::NoForward(why)),
-        }
+        };
         let (expected, why) = match self.config.get_reduction() {
             Reduction::None => (problem.rows, "one for each row: the reduction is None"),
             _ => (1, "the gradient of the scalar loss"),
         };
         check_length("upstream", upstream.as_ref(), expected, why)?;
-        self.workspace.ensure(&self.sizes(&problem, Purpose::Backward))?;
-        self.enqueue_gradients(batch, problem, upstream.as_ref(), gradients)?;
+        self.enqueue_gradients(batch, problem, &sweep, upstream.as_ref(), gradients)?;
         self.has_gradient = true;
         Ok(self.output(&problem, true))
     }
@@ -176,39 +202,71 @@ impl InBatchLoss {
         self.forward = State::Nothing("the workspace was poisoned");
         self.has_gradient = false;
         self.workspace.poison()?;
+        self.exchanged.poison()?;
         self.write_parameters()
     }
 
-    /// From the inputs to the reduced loss.
+    /// From the inputs to the reduced loss; the sweep that was made.
     fn enqueue_loss<T: Element>(
         &mut self,
         batch: &Batch<'_, T>,
         problem: Problem,
         purpose: Purpose,
-    ) -> Result<()> {
-        self.workspace.ensure(&self.sizes(&problem, purpose))?;
+    ) -> Result<Sweep> {
+        let (inputs, _guards) = Inputs::bind(&self.device, batch, problem, &self.config)?;
+        let plan = self.plan_for(&problem, inputs.aligned(true));
+        ensure([&mut self.workspace, &mut self.exchanged], &self.config, &Sizes::of(&plan, purpose))?;
         let (device, workspace, config) = (&self.device, &self.workspace, &self.config);
+        let sweep = if config.is_symmetric() {
+            // No O: both gradients are sums of second sweeps.
+            self.enqueue_rows(&inputs.exchanged(), &self.exchanged, &plan, Purpose::Loss, Span::NULL)?;
+            let other = Span::from(&self.exchanged.loss);
+            self.enqueue_rows(&inputs, workspace, &plan, Purpose::Loss, other)?
+        } else {
+            self.enqueue_rows(&inputs, workspace, &plan, purpose, Span::NULL)?
+        };
+        rows::reduce_losses(device, &inputs, workspace, config.get_reduction())?;
+        Ok(sweep)
+    }
+
+    /// One direction, from its inputs to row losses, averaged with the `other` direction's unless that is null; the sweep
+    /// that was made.
+    fn enqueue_rows<T: Element>(
+        &self,
+        inputs: &Inputs<T>,
+        workspace: &Workspace,
+        plan: &Plan,
+        purpose: Purpose,
+        other: Span<f32>,
+    ) -> Result<Sweep> {
+        let (device, config) = (&self.device, &self.config);
         let with_output = purpose != Purpose::Loss;
-        let sweep = Sweep::forward(&problem, with_output, device.multiprocessors());
-        let (inputs, _guards) = Inputs::bind(device, batch, problem, config)?;
-        columns::prepare(device, &inputs, workspace, config)?;
-        rows::prepare(device, &inputs, workspace, config)?;
-        stream::forward(device, &inputs, workspace, config, &sweep, with_output)?;
-        rows::merge(device, &inputs, workspace, config, &sweep, with_output)?;
-        rows::objective(device, &inputs, workspace, config)?;
-        rows::reduce_losses(device, &inputs, workspace, config.get_reduction())
+        let sweep = if with_output { plan.forward() } else { plan.loss() };
+        columns::prepare(device, inputs, workspace, config)?;
+        rows::prepare(device, inputs, workspace, config)?;
+        if plan.copies_embeddings() {
+            stream_mma::scale(device, inputs, workspace)?;
+        }
+        stream::forward(device, inputs, workspace, config, &sweep, with_output)?;
+        rows::merge(device, inputs, workspace, config, &sweep, with_output)?;
+        rows::objective(device, inputs, workspace, config, other)?;
+        Ok(sweep)
     }
 
     /// From what [`Self::enqueue_loss`] left to the gradients.
     fn enqueue_gradients<T: Element, G: Element>(
-        &self,
+        &mut self,
         batch: &Batch<'_, T>,
         problem: Problem,
+        forward: &Sweep,
         upstream: Option<&View<'_, f32>>,
         gradients: &mut Gradients<'_, G>,
     ) -> Result<()> {
+        let (inputs, _guards) = Inputs::bind(&self.device, batch, problem, &self.config)?;
+        let plan = self.plan_for(&problem, inputs.aligned(false));
+        // The copies that tensor cores read when normalising are the forward's.
+        ensure([&mut self.workspace, &mut self.exchanged], &self.config, &Sizes::of_gradients(&plan))?;
         let (device, workspace, config) = (&self.device, &self.workspace, &self.config);
-        let (inputs, _guards) = Inputs::bind(device, batch, problem, config)?;
         let upstream = upstream.map(|view| view.bind(device, "upstream").map(|bound| (bound, view.length())));
         let upstream = upstream.transpose()?;
         let upstream_span =
@@ -219,15 +277,44 @@ impl InBatchLoss {
         let d_log_q = bind_target(device, gradients.log_q.as_mut(), "the gradient of log_q")?;
         let d_extra_log_q =
             bind_target(device, gradients.extra_log_q.as_mut(), "the gradient of extra log_q")?;
-        let targets =
-            Targets { items: d_items.0, extra: d_extra.0, log_q: d_log_q.0, extra_log_q: d_extra_log_q.0 };
+        if config.is_symmetric() {
+            return self.enqueue_both(&inputs, &plan, upstream_span, d_users.0, d_items.0);
+        }
+        let targets = Targets {
+            extra: d_extra.0,
+            log_q: d_log_q.0,
+            extra_log_q: d_extra_log_q.0,
+            ..Targets::embeddings(d_items.0)
+        };
         let with_masses = targets.want_masses();
 
-        rows::gradients(device, &inputs, workspace, config, upstream_span, with_masses, d_users.0)?;
-        rows::reduce_terms(device, problem.rows, workspace, config)?;
-        let sweep = Sweep::backward(&problem, targets.owned(&problem), device.multiprocessors());
-        stream::backward(device, &inputs, workspace, config, &sweep, with_masses)?;
+        rows::gradients(device, &inputs, workspace, forward, upstream_span, with_masses, d_users.0)?;
+        rows::reduce_terms(device, &inputs, workspace)?;
+        let sweep = plan.backward_of(targets.owned(&problem), with_masses);
+        stream::backward(device, &inputs, workspace, config, &sweep, with_masses, None)?;
         columns::gradients(device, &inputs, workspace, config, &sweep, targets)
+    }
+
+    /// The gradients of a symmetric loss: a second sweep for the items, and one for the users.
+    fn enqueue_both<T: Element, G: Element>(
+        &self,
+        inputs: &Inputs<T>,
+        plan: &Plan,
+        upstream: Span<f32>,
+        d_users: Span<G>,
+        d_items: Span<G>,
+    ) -> Result<()> {
+        let Self { device, config, workspace, exchanged, .. } = self;
+        rows::symmetric_coefficients(device, inputs, workspace, exchanged, config, upstream)?;
+        let sweep = plan.backward();
+        let temperature_term = Span::from(&workspace.temperature_term);
+        stream::backward(device, inputs, workspace, config, &sweep, false, Some(exchanged))?;
+        let targets = Targets { temperature_term, ..Targets::embeddings(d_items) };
+        columns::gradients(device, inputs, workspace, config, &sweep, targets)?;
+        rows::reduce_terms(device, inputs, workspace)?;
+        let inputs = inputs.exchanged();
+        stream::backward(device, &inputs, exchanged, config, &sweep, false, Some(workspace))?;
+        columns::gradients(device, &inputs, exchanged, config, &sweep, Targets::embeddings(d_users))
     }
 
     pub(super) fn workspace(&self) -> &Workspace {
@@ -242,8 +329,14 @@ impl InBatchLoss {
         self.forward = State::Nothing(why);
     }
 
-    fn sizes(&self, problem: &Problem, purpose: Purpose) -> Sizes {
-        Sizes::of(problem, &self.config, purpose, self.device.multiprocessors())
+    fn plan_for(&self, problem: &Problem, aligned: bool) -> Plan {
+        Plan::with_alignment(&self.hardware, problem, &self.config, aligned)
+    }
+
+    /// Whatever the addresses of the batch.
+    fn sizes_of_all(&self, problem: &Problem) -> Sizes {
+        let [aligned, not] = [true, false].map(|aligned| Sizes::all(&self.plan_for(problem, aligned)));
+        aligned.max(not)
     }
 
     fn output(&self, problem: &Problem, has_gradient: bool) -> Output<'_> {
@@ -256,9 +349,15 @@ impl InBatchLoss {
         self.workspace.scalars.write_word(scalars::BIAS, self.config.bias().to_bits())
     }
 
-    fn load_kernels(&self, dtype: Dtype) -> Result<()> {
+    fn load_kernels(&self, problem: &Problem) -> Result<()> {
+        let mut files = vec![File::Rows, File::Columns, File::stream_simt(problem.dtype)];
+        let plan = self.plan(problem);
+        files.extend([plan.loss(), plan.forward(), plan.backward()].map(|sweep| sweep.file));
+        if plan.copies_embeddings() {
+            files.push(File::Scale);
+        }
         let mut modules = self.device.modules();
-        for file in [File::Rows, File::Columns, File::stream(dtype)] {
+        for file in files {
             if !modules.is_loaded(file) {
                 self.device.check_not_capturing("loading kernels")?;
                 modules.load(file)?;
@@ -266,6 +365,13 @@ impl InBatchLoss {
         }
         Ok(())
     }
+}
+
+/// Grows the workspaces of as many directions as the loss has.
+fn ensure(workspaces: [&mut Workspace; 2], config: &LossConfig, sizes: &Sizes) -> Result<()> {
+    let [workspace, exchanged] = workspaces;
+    workspace.ensure(sizes)?;
+    if config.is_symmetric() { exchanged.ensure(&sizes.without_scalars()) } else { Ok(()) }
 }
 
 /// A gradient buffer's span, null if there is none, with what records its use.

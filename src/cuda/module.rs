@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::sync::Arc;
 
-use cudarc::driver::sys::{CUfunction, CUmodule, CUresult};
+use cudarc::driver::sys::{CUfunction, CUfunction_attribute, CUmodule, CUresult};
 use cudarc::driver::{CudaContext, DriverError, result};
 
 use super::device::driver_error;
@@ -25,13 +25,18 @@ macro_rules! embedded {
     };
 }
 
-static FILES: [Ptx; 9] = embedded![
+static FILES: [Ptx; 14] = embedded![
     "rows",
     "columns",
     "bank",
     "stream_simt_f32",
     "stream_simt_f16",
     "stream_simt_bf16",
+    "scale",
+    "stream_mma_f16",
+    "stream_mma_bf16",
+    "stream_mma_wide_f16",
+    "stream_mma_wide_bf16",
     "frequency",
     "sampling",
     "table"
@@ -48,16 +53,29 @@ pub(super) enum File {
     Rows,
     Columns,
     Bank,
-    Stream(usize),
+    Scale,
+    StreamSimt(usize),
+    StreamMma(usize),
+    StreamMmaWide(usize),
     Frequency,
     Sampling,
     Table,
 }
 
 impl File {
-    /// The stream's kernels for one storage type.
-    pub(super) fn stream(dtype: Dtype) -> Self {
-        Self::Stream(dtype_index(dtype))
+    /// The stream's plain kernels for one storage type.
+    pub(super) fn stream_simt(dtype: Dtype) -> Self {
+        Self::StreamSimt(dtype_index(dtype))
+    }
+
+    /// The stream's tensor-core kernels for a 16-bit type.
+    pub(super) fn stream_mma(dtype: Dtype) -> Self {
+        Self::StreamMma(dtype_index(dtype))
+    }
+
+    /// The same for more dimensions than a warp's registers hold.
+    pub(super) fn stream_mma_wide(dtype: Dtype) -> Self {
+        Self::StreamMmaWide(dtype_index(dtype))
     }
 
     fn ptx(self) -> &'static Ptx {
@@ -65,10 +83,13 @@ impl File {
             Self::Rows => 0,
             Self::Columns => 1,
             Self::Bank => 2,
-            Self::Stream(dtype) => 3 + dtype,
-            Self::Frequency => 6,
-            Self::Sampling => 7,
-            Self::Table => 8,
+            Self::StreamSimt(dtype) => 3 + dtype,
+            Self::Scale => 6,
+            Self::StreamMma(dtype) => 6 + dtype.max(1),
+            Self::StreamMmaWide(dtype) => 8 + dtype.max(1),
+            Self::Frequency => 11,
+            Self::Sampling => 12,
+            Self::Table => 13,
         }]
     }
 }
@@ -82,6 +103,11 @@ pub(super) fn dtype_index(dtype: Dtype) -> usize {
     }
 }
 
+/// Dynamic shared memory that a block gets without asking.
+const SHARED_WITHOUT_ASKING: u32 = 48 << 10;
+const DYNAMIC_SHARED: CUfunction_attribute =
+    CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+
 /// The modules of one context, with their kernels and how often each was launched.
 pub(super) struct Modules {
     context: Arc<CudaContext>,
@@ -92,6 +118,8 @@ pub(super) struct Modules {
 struct Kernel {
     function: CUfunction,
     launches: u64,
+    /// Dynamic shared memory that a block may have, as far as the driver was asked.
+    shared: u32,
 }
 
 // SAFETY: module and function handles may be used from any thread that binds their context; the
@@ -123,22 +151,35 @@ impl Modules {
         Ok(())
     }
 
-    /// A kernel of a loaded file, counted as one launch.
-    pub(super) fn kernel(&mut self, file: File, name: &'static str) -> Result<CUfunction> {
-        if let Some(kernel) = self.kernels.get_mut(name) {
-            kernel.launches += 1;
-            return Ok(kernel.function);
+    /// A kernel of a loaded file, counted as one launch with `shared` bytes of dynamic shared memory for each block.
+    pub(super) fn kernel(&mut self, file: File, name: &'static str, shared: u32) -> Result<CUfunction> {
+        if !self.kernels.contains_key(name) {
+            let kernel =
+                Kernel { function: self.find(file, name)?, launches: 0, shared: SHARED_WITHOUT_ASKING };
+            self.kernels.insert(name, kernel);
         }
+        let missing = || Error::Ptx { module: file.ptx().name, reason: format!("no kernel {name}") };
+        let kernel = self.kernels.get_mut(name).ok_or_else(missing)?;
+        if shared > kernel.shared {
+            let bytes = i32::try_from(shared).unwrap_or(i32::MAX);
+            // SAFETY: the function belongs to a module that is loaded while `self` lives.
+            unsafe { result::function::set_function_attribute(kernel.function, DYNAMIC_SHARED, bytes) }
+                .map_err(|error| Error::Launch { kernel: name, code: format!("{:?}", error.0) })?;
+            kernel.shared = shared;
+        }
+        kernel.launches += 1;
+        Ok(kernel.function)
+    }
+
+    fn find(&mut self, file: File, name: &'static str) -> Result<CUfunction> {
         self.load(file)?;
         let missing = |reason| Error::Ptx { module: file.ptx().name, reason };
         let module = *self.loaded.get(&file).ok_or_else(|| missing("it is not loaded".to_owned()))?;
         let symbol = CString::new(name).map_err(|_| missing(format!("{name:?} is no symbol")))?;
         self.bind()?;
         // SAFETY: the module is loaded and stays so while `self` lives.
-        let function = unsafe { result::module::get_function(module, symbol) }
-            .map_err(|error| missing(format!("no kernel {name}: {:?}", error.0)))?;
-        self.kernels.insert(name, Kernel { function, launches: 1 });
-        Ok(function)
+        unsafe { result::module::get_function(module, symbol) }
+            .map_err(|error| missing(format!("no kernel {name}: {:?}", error.0)))
     }
 
     pub(super) fn launches(&self) -> Vec<(&'static str, u64)> {

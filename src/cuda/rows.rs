@@ -15,6 +15,11 @@ const PREPARE: [&str; 3] = per_dtype!("prepare_rows");
 const GRADIENTS: [[&str; 3]; 3] =
     [per_dtype!("row_gradients_f32"), per_dtype!("row_gradients_f16"), per_dtype!("row_gradients_bf16")];
 
+/// The exponent of the second sweep's largest coefficient, so that its weights stay below f16's 2^16. When normalising
+/// m_i may lie below the largest logit by the log of a norm, at most 2 sqrt(1024).
+const TOP: i32 = 14;
+const TOP_NORMALIZING: i32 = 8;
+
 /// A `LinkKind` of kernels/arguments.cuh.
 pub(super) fn link_kind(link: Link) -> i32 {
     match link {
@@ -75,7 +80,7 @@ pub(super) fn merge<T>(
     with_output: bool,
 ) -> Result<()> {
     let problem = &inputs.problem;
-    let partials = sweep.partials();
+    let partials = sweep.cut.partial_rows();
     let output = Span::from(&workspace.output).only_if(with_output);
     let features = config.sweep_features();
     let moment = features.moment && with_output && inputs.corrects();
@@ -87,28 +92,30 @@ pub(super) fn merge<T>(
         sum: Span::from(&workspace.sum).holds(partials, "sum")?,
         moment: if_moment(Span::from(&workspace.moment), partials)?,
         counts: if_counting(Span::from(&workspace.counts), COUNTS * partials)?,
-        output: output.holds_or_null(partials * problem.dim, "O")?,
+        output: output.holds_or_null(sweep.cut.floats(problem.dim), "O")?,
         lse: Span::from(&workspace.lse).holds(problem.rows, "the log-sum-exp")?,
         row_maximum: Span::from(&workspace.row_maximum).holds(problem.rows, "the row maxima")?,
         row_sum: Span::from(&workspace.row_sum).holds(problem.rows, "the row sums")?,
         row_mass: row_mass.holds_or_null(problem.rows, "the row masses")?,
         row_moment: if_moment(Span::from(&workspace.row_moment), problem.rows)?,
         row_counts: if_counting(Span::from(&workspace.row_counts), COUNTS * problem.rows)?,
-        splits: int(sweep.splits),
+        cut: sweep.cut,
         rows: int(problem.rows),
         dim: int(problem.dim),
         link: link_kind(features.link),
+        padding: 0,
     };
     // SAFETY: every length that the kernel reads or writes is checked above.
     unsafe { launch(device, File::Rows, "merge_partials", Grid::warps(problem.rows), &arguments) }
 }
 
-/// The objective of every row: loss, a, b.
+/// The objective of every row: loss, a, b. The loss is averaged with `other`, unless that is null.
 pub(super) fn objective<T>(
     device: &Device,
     inputs: &Inputs<T>,
     workspace: &Workspace,
     config: &LossConfig,
+    other: Span<f32>,
 ) -> Result<()> {
     let Problem { rows, offset, batch_columns, .. } = inputs.problem;
     let (kind, parameter) = objective_kind(config.get_objective());
@@ -125,6 +132,7 @@ pub(super) fn objective<T>(
         negatives: negatives.holds_or_null(rows, "counts")?,
         log_q: inputs.log_q[0].only_if(corrected_log_q).holds_or_null(batch_columns, "log_q")?,
         scalars: workspace.scalars(),
+        other: other.holds_or_null(rows, "the other direction's losses")?,
         loss: Span::from(&workspace.loss).holds(rows, "the row losses")?,
         a: Span::from(&workspace.a).holds(rows, "a")?,
         b: Span::from(&workspace.b).holds(rows, "b")?,
@@ -164,17 +172,18 @@ pub(super) fn reduce_losses<T>(
     unsafe { launch(device, File::Rows, "reduce_losses", Grid::one_block(), &arguments) }
 }
 
-/// du, and each row's coefficients for the second sweep.
+/// du, and each row's coefficients for the second sweep. `forward` is the sweep that left O.
 pub(super) fn gradients<T: Element, G: Element>(
     device: &Device,
     inputs: &Inputs<T>,
     workspace: &Workspace,
-    config: &LossConfig,
+    forward: &Sweep,
     upstream: Span<f32>,
     with_log_q: bool,
     d_users: Span<G>,
 ) -> Result<()> {
     let Problem { rows, dim, batch_columns, offset, .. } = inputs.problem;
+    let config = &inputs.config;
     let per_row = config.get_reduction() == Reduction::None;
     let columns = offset + rows;
     let features = config.sweep_features();
@@ -193,7 +202,7 @@ pub(super) fn gradients<T: Element, G: Element>(
         a: Span::from(&workspace.a).holds(rows, "a")?,
         b: Span::from(&workspace.b).holds(rows, "b")?,
         sum: Span::from(&workspace.row_sum).holds(rows, "the row sums")?,
-        output: Span::from(&workspace.output).holds(rows * dim, "O")?,
+        output: Span::from(&workspace.output).holds(forward.cut.floats(dim), "O")?,
         direct: optional(&workspace.direct, bounded, "terms of 1/tau")?,
         moment: optional(&workspace.row_moment, features.moment && inputs.corrects(), "moments")?,
         mass: optional(&workspace.row_mass, sigmoid, "the row masses")?,
@@ -205,6 +214,7 @@ pub(super) fn gradients<T: Element, G: Element>(
         bias_term: optional(&workspace.bias_term, sigmoid, "bias terms")?,
         log_q_term: optional(&workspace.log_q_term, with_log_q, "terms of log_q")?,
         d_users: d_users.holds(rows * dim, "the gradient of users")?,
+        cut: forward.cut,
         rows: int(rows),
         dim: int(dim),
         offset: int(offset),
@@ -219,21 +229,51 @@ pub(super) fn gradients<T: Element, G: Element>(
     unsafe { launch(device, File::Rows, name, Grid::warps(rows), &arguments) }
 }
 
-/// d(1/tau), and d(bias) of the sigmoid link, from the rows' terms.
-pub(super) fn reduce_terms(
+/// What both second sweeps of a symmetric loss need of each pair. `items` is the workspace with users and items exchanged.
+pub(super) fn symmetric_coefficients<T>(
     device: &Device,
-    rows: usize,
-    workspace: &Workspace,
+    inputs: &Inputs<T>,
+    users: &Workspace,
+    items: &Workspace,
     config: &LossConfig,
+    upstream: Span<f32>,
 ) -> Result<()> {
+    let rows = inputs.problem.rows;
+    let per_row = config.get_reduction() == Reduction::None;
+    let direction = |workspace: &Workspace| -> Result<arguments::Direction> {
+        Ok(arguments::Direction {
+            a: Span::from(&workspace.a).holds(rows, "a")?,
+            b: Span::from(&workspace.b).holds(rows, "b")?,
+            sum: Span::from(&workspace.row_sum).holds(rows, "the row sums")?,
+            coefficient: Span::from(&workspace.coefficient).holds(rows, "coefficients")?,
+            positive_coefficient: Span::from(&workspace.positive_coefficient).holds(rows, "coefficients")?,
+        })
+    };
+    let arguments = arguments::Symmetric {
+        users: direction(users)?,
+        items: direction(items)?,
+        weights: inputs.weights.holds_or_null(rows, "weights")?,
+        upstream: upstream.holds_or_null(if per_row { rows } else { 1 }, "upstream")?,
+        scalars: users.scalars(),
+        rows: int(rows),
+        upstream_per_row: i32::from(per_row),
+    };
+    // SAFETY: every length that the kernel reads or writes is checked above.
+    unsafe { launch(device, File::Rows, "symmetric_coefficients", Grid::threads(rows), &arguments) }
+}
+
+/// d(1/tau), d(bias) of the sigmoid link, and the scale of the second sweep's weights, from the rows' terms.
+pub(super) fn reduce_terms<T>(device: &Device, inputs: &Inputs<T>, workspace: &Workspace) -> Result<()> {
+    let (rows, config) = (inputs.problem.rows, &inputs.config);
     let sigmoid = config.sweep_features().link == Link::Sigmoid;
     let bias_terms = Span::from(&workspace.bias_term).only_if(sigmoid);
     let arguments = arguments::ReduceTerms {
         terms: Span::from(&workspace.temperature_term).holds(rows, "temperature terms")?,
         bias_terms: bias_terms.holds_or_null(rows, "bias terms")?,
+        coefficient: Span::from(&workspace.coefficient).holds(rows, "coefficients")?,
         scalars: workspace.scalars(),
         rows: int(rows),
-        padding: 0,
+        top: if config.normalizes() { TOP_NORMALIZING } else { TOP },
     };
     // SAFETY: every length that the kernel reads or writes is checked above.
     unsafe { launch(device, File::Rows, "reduce_terms", Grid::one_block(), &arguments) }
@@ -261,7 +301,7 @@ pub(super) fn update_parameters(device: &Device, workspace: &Workspace, update: 
         low: update.bounds.0,
         high: update.bounds.1,
     };
-    let grid = Grid { blocks: [1, 1, 1], threads: 1 };
+    let grid = Grid { threads: 1, ..Grid::one_block() };
     // SAFETY: the scalars are there from the start; the other lengths are checked above.
     unsafe { launch(device, File::Rows, "update_parameters", grid, &arguments) }
 }

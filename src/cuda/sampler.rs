@@ -83,7 +83,7 @@ impl Sampler {
         check_length("log_q", Some(&log_q), self.num_sampled, "the sampler's num_sampled")?;
         let ids = ids.bind(&self.device, "ids")?;
         let log_q = log_q.bind(&self.device, "log_q")?;
-        let (count, one) = (self.num_sampled, Grid { blocks: [1, 1, 1], threads: 1 });
+        let (count, one) = (self.num_sampled, Grid { blocks: [1, 1, 1], threads: 1, shared: 0 });
         let arguments =
             self.arguments(Span::new(ids.pointer, count), Span::new(log_q.pointer, count), count)?;
         let device = &self.device;
@@ -273,7 +273,7 @@ impl DownSampler {
             seed,
             log_threshold,
         };
-        let (device, one) = (&self.device, Grid { blocks: [1, 1, 1], threads: 1 });
+        let (device, one) = (&self.device, Grid { blocks: [1, 1, 1], threads: 1, shared: 0 });
         if count > 0 {
             // SAFETY: both buffers have `count` elements, as `check_length` has seen.
             unsafe { launch(device, File::Sampling, "keep_positives", Grid::threads(count), &arguments)? };

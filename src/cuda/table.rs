@@ -1,12 +1,12 @@
 //! Losses over a class table on the device, and the launchers of kernels/table.cu.
 
-use super::arguments::{self, scalars, table_state};
+use super::arguments::{self, Cut, scalars, table_state};
 use super::buffer::Buffer;
 use super::device::Device;
 use super::inputs::{Guards, Inputs};
 use super::launch::{Grid, Span, int, launch, per_dtype};
 use super::module::{File, dtype_index};
-use super::plan::Sweep;
+use super::plan::Plan;
 use super::view::{View, ViewMut, view_of};
 use super::workspace::{Purpose, Sizes, Workspace};
 use super::{TableBatch, TableGradients, rows, stream};
@@ -95,7 +95,7 @@ impl TableOutput<'_> {
 struct Call {
     arguments: arguments::Table,
     inputs: Inputs<f32>,
-    config: LossConfig,
+    plan: Plan,
 }
 
 impl TableLoss {
@@ -183,13 +183,13 @@ impl TableLoss {
         Ok(shape)
     }
 
-    /// The sweeps' problem and configuration, and room for them.
+    /// The sweeps' plan, and room for them.
     fn plan<T: Element>(
         &mut self,
         batch: &TableBatch<'_, T>,
         shape: &TableShape,
         purpose: Purpose,
-    ) -> Result<(Problem, LossConfig)> {
+    ) -> Result<Plan> {
         // No column is any row's positive: true classes are not among the columns.
         let problem = Problem {
             rows: shape.rows,
@@ -204,9 +204,10 @@ impl TableLoss {
             Link::Softmax => Objective::Softmax,
             Link::Sigmoid => Objective::Sigmoid { bias: 0.0 },
         })?;
-        self.sweeps.ensure(&Sizes::of(&problem, &config, purpose, self.device.multiprocessors()))?;
+        let plan = Plan::new(&self.device.hardware(), &problem, &config);
+        self.sweeps.ensure(&Sizes::of(&plan, purpose))?;
         self.ensure(shape, problem.dim)?;
-        Ok((problem, config))
+        Ok(plan)
     }
 
     /// Gathers, sweeps, and makes the row losses and their reduction.
@@ -214,30 +215,31 @@ impl TableLoss {
         &'s self,
         batch: &'s TableBatch<'_, T>,
         shape: &TableShape,
-        (problem, config): (Problem, LossConfig),
+        plan: Plan,
         purpose: Purpose,
         guards: &mut Guards<'s>,
     ) -> Result<Call> {
-        let multiprocessors = self.device.multiprocessors();
+        let (problem, config) = (*plan.problem(), *plan.config());
         let arguments = self.arguments(batch, shape, problem.dim, guards)?;
         let hit_ids = Span::from(&self.sweeps.item_ids).only_if(self.config.remove_accidental_hits);
         let row_weights = Span::new(arguments.row_weights, shape.rows);
         let inputs = Inputs::negatives(
             problem,
+            config,
             Span::from(&self.rows),
             Span::from(&self.sampled_rows),
             hit_ids,
             row_weights.only_if(arguments.row_weights != 0),
         );
-        let call = Call { arguments, inputs, config };
+        let call = Call { arguments, inputs, plan };
         let (device, workspace) = (&self.device, &self.sweeps);
         let all = shape.rows + shape.named();
         // SAFETY: `arguments` has checked every length; ids are compared with the table before they are used.
         unsafe { launch(device, File::Table, GATHER[dtype_index(T::DTYPE)], Grid::warps(all), &arguments)? };
         let with_output = purpose != Purpose::Loss;
-        let sweep = Sweep::forward(&problem, with_output, multiprocessors);
-        stream::forward(device, &call.inputs, workspace, &call.config, &sweep, with_output)?;
-        rows::merge(device, &call.inputs, workspace, &call.config, &sweep, with_output)?;
+        let sweep = if with_output { plan.forward() } else { plan.loss() };
+        stream::forward(device, &call.inputs, workspace, &config, &sweep, with_output)?;
+        rows::merge(device, &call.inputs, workspace, &config, &sweep, with_output)?;
         // SAFETY: `arguments` has checked every length.
         unsafe { launch(device, File::Table, "table_objective", Grid::warps(shape.rows), &arguments)? };
         rows::reduce_losses(device, &call.inputs, workspace, self.config.reduction)?;
@@ -258,8 +260,8 @@ impl TableLoss {
         let d_weights = target(device, &mut gradients.weights, named * shape.dim, "the gradient of weights")?;
         let biases = gradients.biases.as_mut();
         let d_biases = biases.map(|b| target(device, b, named, "the gradient of biases")).transpose()?;
-        let sweep = Sweep::backward(&call.inputs.problem, shape.sampled, device.multiprocessors());
-        let partials = sweep.partials() * call.inputs.problem.dim;
+        let sweep = call.plan.backward();
+        let partials = sweep.cut.floats(call.inputs.problem.dim);
         call.arguments.d_inputs = d_inputs.0;
         call.arguments.d_ids = d_ids.0;
         call.arguments.d_weights = d_weights.0;
@@ -267,13 +269,13 @@ impl TableLoss {
         call.arguments.coefficient = Span::from(&self.sweeps.coefficient).holds(rows, "coefficients")?;
         call.arguments.output = Span::from(&self.sweeps.output).holds(rows * call.inputs.problem.dim, "O")?;
         call.arguments.partials = Span::from(&self.sweeps.partials).holds(partials, "partials")?;
-        call.arguments.splits = int(sweep.splits);
+        call.arguments.cut = sweep.cut;
 
         let arguments = &call.arguments;
         let dtype = dtype_index(G::DTYPE);
         // SAFETY: every length that the kernels read or write is checked above and in `arguments`.
         unsafe { launch(device, File::Table, ROW_GRADIENTS[dtype], Grid::warps(rows), arguments)? };
-        stream::backward(device, &call.inputs, &self.sweeps, &call.config, &sweep, false)?;
+        stream::backward(device, &call.inputs, &self.sweeps, call.plan.config(), &sweep, false, None)?;
         // SAFETY: as above; places are below the number of names.
         unsafe {
             launch(device, File::Table, "table_first", Grid::warps(named), arguments)?;
@@ -356,9 +358,8 @@ impl TableLoss {
             sampled_count: int(shape.sampled),
             dim: int(shape.dim),
             width: int(width),
-            splits: 0,
             link: rows::link_kind(self.config.link),
-            padding: 0,
+            cut: Cut::splits(0, 1, 0),
         })
     }
 }

@@ -7,11 +7,12 @@ use cudarc::driver::{CudaSlice, CudaView, CudaViewMut, DevicePtr, DevicePtrMut, 
 use super::device::Device;
 use crate::{Error, Length, Result};
 
-/// Device memory to read: from `&CudaSlice`, `CudaView`, or a raw pointer.
+/// Device memory to read: from `&CudaSlice`, `CudaView`, or a pointer of another library ([`crate::link::raw::view`]).
 #[derive(Debug)]
 pub struct View<'a, T>(Source<'a, T>);
 
-/// Device memory to write: from `&mut CudaSlice`, `CudaViewMut`, or a raw pointer.
+/// Device memory to write: from `&mut CudaSlice`, `CudaViewMut`, or a pointer of another library
+/// ([`crate::link::raw::view_mut`]).
 #[derive(Debug)]
 pub struct ViewMut<'a, T>(SourceMut<'a, T>);
 
@@ -41,16 +42,11 @@ pub(super) struct Bound<'a> {
 }
 
 impl<T> View<'_, T> {
-    /// Memory that another library owns.
+    /// Memory that another library owns; [`crate::link::raw::view`] has the conditions.
     ///
     /// # Safety
-    /// `pointer` must address `len` initialised elements in the memory of the device that the view is used on,
-    /// and stay valid and unwritten until the work enqueued with it has run. The caller orders that work
-    /// after whatever writes the memory.
-    ///
-    /// # Errors
-    /// [`Error::Misaligned`] for a null pointer to something, or one that no element can have.
-    pub unsafe fn from_raw(pointer: u64, len: usize) -> Result<Self> {
+    /// As [`crate::link::raw::view`], for an owner that is borrowed for `'a`.
+    pub(crate) unsafe fn from_raw(pointer: u64, len: usize) -> Result<Self> {
         Ok(Self(Source::Raw(Raw::new(pointer, len)?)))
     }
 
@@ -80,15 +76,11 @@ impl<T> View<'_, T> {
 }
 
 impl<T> ViewMut<'_, T> {
-    /// Memory that another library owns.
+    /// Memory that another library owns; [`crate::link::raw::view_mut`] has the conditions.
     ///
     /// # Safety
-    /// As [`View::from_raw`], and nothing else may read or write the memory until the work enqueued with it has
-    /// run. It need not be initialised.
-    ///
-    /// # Errors
-    /// As [`View::from_raw`].
-    pub unsafe fn from_raw(pointer: u64, len: usize) -> Result<Self> {
+    /// As [`crate::link::raw::view_mut`], for an owner that is borrowed for `'a`.
+    pub(crate) unsafe fn from_raw(pointer: u64, len: usize) -> Result<Self> {
         Ok(Self(SourceMut::Raw(Raw::new(pointer, len)?)))
     }
 

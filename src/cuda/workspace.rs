@@ -1,11 +1,11 @@
 //! The loss's own device memory: sizes known from the problem, grown only when a problem asks for more.
 
-use super::arguments::scalars;
+use super::arguments::{Cut, scalars};
 use super::buffer::Buffer;
 use super::device::Device;
-use super::plan::Sweep;
+use super::plan::Plan;
 use crate::config::Link;
-use crate::{LossConfig, Objective, Problem, Result};
+use crate::{Objective, Result};
 
 /// What a call needs room for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +28,9 @@ macro_rules! workspace {
         /// Device buffers, by the names of the maths.
         #[derive(Debug)]
         pub(super) struct Workspace {
-            $($(#[$doc])* pub(super) $field: Buffer<$type>),*
+            $($(#[$doc])* pub(super) $field: Buffer<$type>,)*
+            /// Where the scalars are, if they are another workspace's.
+            scalars_of: Option<u64>,
         }
 
         /// Elements of each buffer.
@@ -46,7 +48,7 @@ macro_rules! workspace {
             }
 
             /// The larger of two sizes for each buffer.
-            fn max(self, other: Self) -> Self {
+            pub(super) fn max(self, other: Self) -> Self {
                 Self { $($field: self.$field.max(other.$field)),* }
             }
         }
@@ -54,9 +56,14 @@ macro_rules! workspace {
         impl Workspace {
             /// Nothing but the scalars.
             pub(super) fn new(device: &Device) -> Result<Self> {
-                let mut workspace = Self { $($field: Buffer::empty(device)),* };
+                let mut workspace = Self { $($field: Buffer::empty(device),)* scalars_of: None };
                 workspace.scalars.ensure(scalars::WORDS, WHAT)?;
                 Ok(workspace)
+            }
+
+            /// No memory yet; the scalars are those of `other`, which must outlive this.
+            pub(super) fn beside(device: &Device, other: &Self) -> Self {
+                Self { $($field: Buffer::empty(device),)* scalars_of: Some(other.scalars()) }
             }
 
             /// Grows what is too small.
@@ -89,27 +96,31 @@ workspace! {
     positive: f32,
     /// `[B]` z+ as the sweep rounds it, if ranks are counted.
     reference: f32,
-    /// `[splits, B]` running maxima of the splits.
+    /// `[B, D]` users for the tensor cores, if normalising.
+    scaled_users: u16,
+    /// `[N, D]` the same for columns.
+    scaled_columns: u16,
+    /// Running maxima of the forward's partial results; see `ranges`.
     maximum: f32,
-    /// `[splits, B]` sums of exp(z - maximum).
+    /// Their sums of exp(z - maximum).
     sum: f32,
-    /// `[splits, B]` sums of weight times column bias, where log q stands inside the temperature.
+    /// Their sums of weight times column bias, where log q stands inside the temperature.
     moment: f32,
-    /// `[splits, 3, B]` the splits' counts: negatives, excluded pairs, negatives above the positive.
+    /// Their counts, three each: negatives, excluded pairs, negatives above the positive.
     counts: u32,
-    /// `[splits, B, D]` the splits' sums of exp(z - maximum) v; after the merge, O in the first.
+    /// Their sums of exp(z - maximum) v; after the merge, O in each row's first.
     output: f32,
     /// `[B]` log-sum-exp over the negatives.
     lse: f32,
-    /// `[B]` maxima over all splits.
+    /// `[B]` maxima over all partials.
     row_maximum: f32,
-    /// `[B]` sums over all splits.
+    /// `[B]` sums over all partials.
     row_sum: f32,
-    /// `[B]` sums of sigmoid(z) over all splits, under the sigmoid link.
+    /// `[B]` sums of sigmoid(z) over all partials, under the sigmoid link.
     row_mass: f32,
-    /// `[B]` mean biases over all splits.
+    /// `[B]` mean biases over all partials.
     row_moment: f32,
-    /// `[3, B]` counts over all splits.
+    /// `[3, B]` counts over all partials.
     row_counts: u32,
     /// `[B]` the objective's own derivatives with respect to 1/tau.
     direct: f32,
@@ -129,40 +140,46 @@ workspace! {
     bias_term: f32,
     /// `[B]` g_i dloss / dlog_q_+.
     log_q_term: f32,
-    /// `[splits, gradient columns]` the second sweep's sums of weights.
+    /// The second sweep's sums of weights.
     masses: f32,
-    /// `[splits, gradient columns, D]` the second sweep's partial sums.
+    /// The second sweep's partial sums.
     partials: f32,
+}
+
+/// `n`, or nothing.
+fn if_wanted(wanted: bool, n: usize) -> usize {
+    if wanted { n } else { 0 }
 }
 
 impl Sizes {
     /// What a call of this purpose needs.
-    pub(super) fn of(
-        problem: &Problem,
-        config: &LossConfig,
-        purpose: Purpose,
-        multiprocessors: usize,
-    ) -> Self {
+    pub(super) fn of(plan: &Plan, purpose: Purpose) -> Self {
+        let (problem, config) = (plan.problem(), plan.config());
         let (rows, columns, dim) = (problem.rows, problem.columns(), problem.dim);
-        let if_normalizing = |n: usize| if config.normalizes() { n.saturating_mul(2) } else { 0 };
-        let sweep = Sweep::forward(problem, purpose != Purpose::Loss, multiprocessors);
+        let if_normalizing = |n: usize| if_wanted(config.normalizes(), n.saturating_mul(2));
+        let if_copying = |n: usize| if_wanted(plan.copies_embeddings(), n.saturating_mul(dim));
+        // A symmetric loss has no O: both gradients are sums of second sweeps.
+        let with_output = purpose != Purpose::Loss && !config.is_symmetric();
+        let sweep = if with_output { plan.forward() } else { plan.loss() };
         let features = config.sweep_features();
         let sigmoid = features.link == Link::Sigmoid;
         let moment = features.moment && purpose != Purpose::Loss;
-        let if_wanted = |wanted: bool, n: usize| if wanted { n } else { 0 };
+        let partials = sweep.cut.partial_rows();
         let forward = Self {
             scalars: scalars::WORDS,
             bias: columns,
-            item_ids: if config.excludes_same_item() { columns } else { 0 },
+            item_ids: if_wanted(config.excludes_same_item(), columns),
             column_norms: if_normalizing(columns),
             row_norms: if_normalizing(rows),
+            scaled_users: if_copying(rows),
+            scaled_columns: if_copying(columns),
             positive: rows,
             reference: if_wanted(features.counts, rows),
-            maximum: sweep.partials(),
-            sum: sweep.partials(),
-            moment: if_wanted(moment, sweep.partials()),
-            counts: if_wanted(features.counts, sweep.partials().saturating_mul(COUNTS)),
-            output: if purpose == Purpose::Loss { 0 } else { sweep.partials().saturating_mul(dim) },
+            maximum: partials,
+            sum: partials,
+            moment: if_wanted(moment, partials),
+            counts: if_wanted(features.counts, partials.saturating_mul(COUNTS)),
+            output: if with_output { sweep.cut.floats(dim) } else { 0 },
             lse: rows,
             row_maximum: rows,
             row_sum: rows,
@@ -175,41 +192,49 @@ impl Sizes {
             b: rows,
             ..Self::default()
         };
-        if purpose != Purpose::Backward {
-            return forward;
-        }
+        if purpose == Purpose::Backward { forward.max(Self::of_gradients(plan)) } else { forward }
+    }
+
+    /// What the gradients need on top of the forward, which must not lose what it left.
+    pub(super) fn of_gradients(plan: &Plan) -> Self {
+        let problem = plan.problem();
         // With a gradient of the extra negatives and without it.
         let partials = [problem.gradient_columns(), problem.batch_columns]
-            .map(|owned| Sweep::backward(problem, owned, multiprocessors).partials());
-        let partials = partials[0].max(partials[1]);
+            .map(|owned| [false, true].map(|with_masses| plan.backward_of(owned, with_masses).cut))
+            .concat();
+        let partial_rows = partials.iter().map(Cut::partial_rows).max().unwrap_or(0);
         Self {
-            coefficient: rows,
-            positive_coefficient: rows,
-            temperature_term: rows,
-            bias_term: if_wanted(sigmoid, rows),
-            log_q_term: rows,
-            masses: partials,
-            partials: partials.saturating_mul(dim),
-            ..forward
+            coefficient: problem.rows,
+            positive_coefficient: problem.rows,
+            temperature_term: problem.rows,
+            bias_term: if_wanted(plan.config().sweep_features().link == Link::Sigmoid, problem.rows),
+            log_q_term: problem.rows,
+            masses: partial_rows,
+            partials: partial_rows.saturating_mul(problem.dim),
+            ..Self::default()
         }
     }
 
-    /// What every call on this problem needs.
-    pub(super) fn all(problem: &Problem, config: &LossConfig, multiprocessors: usize) -> Self {
-        // The sweep without output may have more splits.
-        let loss = Self::of(problem, config, Purpose::Loss, multiprocessors);
-        loss.max(Self::of(problem, config, Purpose::Backward, multiprocessors))
+    /// The same beside a workspace that has the scalars.
+    pub(super) fn without_scalars(self) -> Self {
+        Self { scalars: 0, ..self }
+    }
+
+    /// What every call under a plan needs.
+    pub(super) fn all(plan: &Plan) -> Self {
+        // The sweep without output may have more partials.
+        Self::of(plan, Purpose::Loss).max(Self::of(plan, Purpose::Backward))
     }
 }
 
 impl Workspace {
     /// The scalars' address; they are there from the start.
     pub(super) fn scalars(&self) -> u64 {
-        self.scalars.pointer()
+        self.scalars_of.unwrap_or(self.scalars.pointer())
     }
 
     /// The address of 1 / tau.
     pub(super) fn inverse_temperature(&self) -> u64 {
-        self.scalars.pointer() + (size_of::<f32>() * scalars::INVERSE_TEMPERATURE) as u64
+        self.scalars() + (size_of::<f32>() * scalars::INVERSE_TEMPERATURE) as u64
     }
 }

@@ -1,5 +1,6 @@
 //! The loss with a stored score matrix in the storage type's arithmetic: inputs rounded, scores, softmax
-//! and accumulators in f32, softmax weights rounded to the storage type, gradients to theirs. Its distance
+//! and accumulators in f32, softmax weights rounded to the storage type (the one rounding that tensor cores add, in
+//! either product), gradients to theirs. Its distance
 //! from the oracle is what a backend is allowed (twice) to be wrong by.
 
 use inbatch::{Dtype, LogQOrder, LossConfig, Objective, PositiveCorrection, Reduction, oracle};
@@ -8,7 +9,19 @@ use super::case::{Case, round_to};
 
 /// The same outputs as the oracle's, computed in low precision.
 pub(crate) fn evaluate(case: &Case, upstream: Option<&[f32]>) -> oracle::Outputs {
-    case.with_inputs(upstream, |inputs| Dense::new(case, inputs).evaluate())
+    if !case.config.is_symmetric() {
+        return case.with_inputs(upstream, |inputs| Dense::new(case, inputs).evaluate());
+    }
+    let one_way = Case { config: case.config.symmetric(false), ..case.clone() };
+    let (forth, back) = (evaluate(&one_way, upstream), evaluate(&one_way.exchanged(), upstream));
+    let mean = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| (a + b) / 2.0).collect::<Vec<f64>>();
+    oracle::Outputs {
+        row_losses: mean(&forth.row_losses, &back.row_losses),
+        d_users: mean(&forth.d_users, &back.d_items),
+        d_items: mean(&forth.d_items, &back.d_users),
+        d_inverse_temperature_rows: mean(&forth.d_inverse_temperature_rows, &back.d_inverse_temperature_rows),
+        ..forth
+    }
 }
 
 struct Rows {
@@ -56,8 +69,13 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
     a.iter().zip(b).fold(0.0, |sum, (a, b)| sum + a * b)
 }
 
-/// Rounds the mantissa as the storage type does. Its range is not imitated: kernels scale f16 weights.
-fn round_weight(dtype: Dtype, x: f32) -> f32 {
+/// Rounds the mantissa of a weight as the storage type does, at some scale. The type's range is not imitated: kernels
+/// scale f16 weights.
+fn round_weight(dtype: Dtype, x: f32, scale: f32) -> f32 {
+    if dtype == Dtype::F32 { x } else { round_mantissa(dtype, x * scale) / scale }
+}
+
+fn round_mantissa(dtype: Dtype, x: f32) -> f32 {
     match dtype {
         Dtype::F16 if x != 0.0 && x.is_finite() => {
             let exponent = x.abs().log2().floor().clamp(-126.0, 127.0);
@@ -167,8 +185,9 @@ impl<'a> Dense<'a> {
             let log_q_scale = self.log_q_scale();
             let inside = self.config().get_logq_order() == LogQOrder::InsideTemperature;
             for (j, w) in negatives.iter().zip(&row.weights) {
-                let weight = round_weight(self.case.dtype, *w);
-                let column_weight = round_weight(self.case.dtype, scale * row.negative * w);
+                let weight = round_weight(self.case.dtype, *w, 1.0);
+                let column_weight =
+                    round_weight(self.case.dtype, scale * row.negative * w, self.case.weight_scale);
                 for k in 0..dim {
                     o[k] += weight * self.columns.row(*j)[k];
                     d_columns[j * dim + k] += column_weight * user[k];

@@ -43,8 +43,7 @@ fn expected(
     oracle::evaluate(config, &inputs).unwrap().log_sum_exp
 }
 
-fn follow(capacity: usize, warm_up: u64, max_age: Option<u64>) {
-    let gpu = gpu();
+pub(crate) fn follow(gpu: &Gpu, capacity: usize, warm_up: u64, max_age: Option<u64>) {
     let device = &gpu.device;
     let dim = 5;
     let mut bank_config = BankConfig::new(capacity, dim).unwrap().warm_up(warm_up);
@@ -100,17 +99,19 @@ fn follow(capacity: usize, warm_up: u64, max_age: Option<u64>) {
 
 #[test]
 fn fifo_of_any_capacity() {
+    let gpu = gpu();
     for capacity in [1, 4, 9, 64] {
-        follow(capacity, 0, None);
+        follow(&gpu, capacity, 0, None);
     }
 }
 
 #[test]
 fn warm_up_and_age() {
-    follow(9, 3, None);
-    follow(9, 0, Some(1));
-    follow(9, 2, Some(2));
-    follow(9, 0, Some(0));
+    let gpu = gpu();
+    follow(&gpu, 9, 3, None);
+    follow(&gpu, 9, 0, Some(1));
+    follow(&gpu, 9, 2, Some(2));
+    follow(&gpu, 9, 0, Some(0));
 }
 
 /// The same pushes on both backends leave the same state, and either can go on from the other's checkpoint.

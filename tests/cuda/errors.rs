@@ -2,7 +2,8 @@
 
 use inbatch::bank::BankConfig;
 use inbatch::cuda::cudarc::driver::CudaContext;
-use inbatch::cuda::{self, Device, InBatchLoss, MemoryBank, View, ViewMut};
+use inbatch::cuda::{self, Device, InBatchLoss, MemoryBank};
+use inbatch::link::raw;
 use inbatch::{Error, LossConfig, Reduction};
 
 use crate::support::{Case, Grads, OnDevice, gpu};
@@ -23,11 +24,12 @@ fn no_such_device() {
 fn misaligned_and_null_pointers() {
     // SAFETY: these pointers are refused, or belong to views of no elements.
     unsafe {
-        let error = View::<f32>::from_raw(0x1002, 4).unwrap_err();
+        let error = raw::view::<f32, _>(&(), 0x1002, 4).unwrap_err();
         assert!(matches!(error, Error::Misaligned { address: 0x1002, len: 4, align: 4 }), "{error}");
-        assert!(matches!(View::<i64>::from_raw(0, 1), Err(Error::Misaligned { .. })));
-        assert!(matches!(ViewMut::<half::f16>::from_raw(0x1001, 1), Err(Error::Misaligned { .. })));
-        assert!(View::<f32>::from_raw(0, 0).is_ok());
+        assert!(matches!(raw::view::<i64, _>(&(), 0, 1), Err(Error::Misaligned { .. })));
+        let error = raw::view_mut::<half::f16, _>(&mut (), 0x1001, 1).unwrap_err();
+        assert!(matches!(error, Error::Misaligned { .. }), "{error}");
+        assert!(raw::view::<f32, _>(&(), 0, 0).is_ok());
     }
 }
 
@@ -173,7 +175,7 @@ fn launches_on_a_stream_that_is_gone() {
     let inputs = OnDevice::new(&gpu.device, &case);
     let owner = gpu.device.stream().context().new_stream().unwrap();
     // SAFETY: the stream is destroyed too early on purpose; the emulator refuses its handle.
-    let device = unsafe { Device::adopt_stream(0, owner.cu_stream()) }.unwrap();
+    let device = unsafe { raw::adopt_stream(0, owner.cu_stream(), ()) }.unwrap();
     let mut loss = InBatchLoss::new(&device, config()).unwrap();
     loss.reserve(&case.problem()).unwrap();
     device.synchronize().unwrap();

@@ -116,7 +116,10 @@ fn a_step_is_two_launches() {
 /// Nothing on the device can refuse an id before anybody waits: it becomes NaN in the loss, and is counted.
 #[test]
 fn unknown_ids_are_seen() {
-    let gpu = gpu();
+    unknown_ids(&gpu());
+}
+
+pub(crate) fn unknown_ids(gpu: &Gpu) {
     let stream = gpu.device.stream();
     let ids = stream.clone_htod(&[2i64, -1, 3, 50, i64::MIN]).unwrap();
     let mut log_q = stream.clone_htod(&[POISON; 5]).unwrap();

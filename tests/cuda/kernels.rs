@@ -7,7 +7,28 @@ use inbatch::cuda::View;
 use inbatch::cuda::cudarc::driver::result;
 use inbatch::objective::{self, Row, RowTerm};
 
-use crate::support::{Gpu, gpu};
+use crate::support::{Gpu, Real, gpu};
+
+/// Runs one kernel of an embedded file with `arguments`, and waits for it.
+///
+/// # Safety
+/// `arguments` is the struct that the kernel takes, and what it points to is as long as the kernel expects.
+unsafe fn launch<A>(gpu: &Gpu, file: &str, kernel: &str, (blocks, threads): (u32, u32), mut arguments: A) {
+    let stream = gpu.device.stream();
+    let file = inbatch::cuda::ptx().iter().find(|known| known.name == file).unwrap();
+    let (text, kernel) = (CString::new(file.text).unwrap(), CString::new(kernel).unwrap());
+    // SAFETY: the text ends in zero; the caller vouches for the arguments, which are copied before the launch returns.
+    unsafe {
+        let module = result::module::load_data(text.as_ptr().cast()).unwrap();
+        let function = result::module::get_function(module, kernel).unwrap();
+        let mut parameters = [(&raw mut arguments).cast::<c_void>()];
+        let grid = (blocks, 1, 1);
+        result::launch_kernel(function, grid, (threads, 1, 1), 0, stream.cu_stream(), &mut parameters)
+            .unwrap();
+        stream.synchronize().unwrap();
+        result::module::unload(module).unwrap();
+    }
+}
 
 /// `ObjectiveArguments` of kernels/arguments.cuh.
 #[repr(C)]
@@ -20,6 +41,7 @@ struct ObjectiveArguments {
     negatives: u64,
     log_q: u64,
     scalars: u64,
+    other: u64,
     loss: u64,
     a: u64,
     b: u64,
@@ -49,7 +71,10 @@ const INVERSE_TEMPERATURE: f32 = 4.0;
 /// kernels/objective.cuh says the same as src/objective.rs, up to the last bits of exp and log.
 #[test]
 fn the_objectives_on_a_grid() {
-    let gpu = gpu();
+    objectives_on_a_grid(&gpu());
+}
+
+pub(crate) fn objectives_on_a_grid(gpu: &Gpu) {
     let values = [
         f32::NEG_INFINITY,
         -1e30,
@@ -73,7 +98,7 @@ fn the_objectives_on_a_grid() {
         values.iter().flat_map(|&lse| values.iter().map(move |&z| (lse, z))).unzip();
     let log_q: Vec<f32> = (0..lse.len()).map(|row| -0.01 - 0.3 * row as f32).collect();
     for (kind, parameter, objective) in OBJECTIVES {
-        let [loss, a, b, direct] = launch(&gpu, kind, parameter, &lse, &positive, &log_q);
+        let [loss, a, b, direct] = objective_rows(gpu, kind, parameter, &lse, &positive, &log_q);
         for row in 0..lse.len() {
             let log_rest = match objective {
                 Objective::CorrectedLogQ => (-log_q[row].exp()).ln_1p(),
@@ -109,7 +134,7 @@ fn the_objectives_on_a_grid() {
 }
 
 /// `objective_rows` on rows of sum 1: loss, a, b and the direct part of d(1/tau).
-fn launch(
+fn objective_rows(
     gpu: &Gpu,
     objective: i32,
     parameter: f32,
@@ -128,7 +153,7 @@ fn launch(
     let out = [(); 4].map(|()| upload(&vec![f32::from_bits(0x7fff_dead); rows]));
     let pointer = |slice| View::<f32>::from(slice).device_pointer();
     let [loss, a, b, direct] = out.each_ref().map(pointer);
-    let mut arguments = ObjectiveArguments {
+    let arguments = ObjectiveArguments {
         lse: pointer(&lse),
         maximum: pointer(&lse),
         sum: pointer(&ones),
@@ -137,6 +162,7 @@ fn launch(
         negatives: View::<u32>::from(&negatives).device_pointer(),
         log_q: if objective == 3 { pointer(&log_q) } else { 0 },
         scalars: pointer(&scalars),
+        other: 0,
         loss,
         a,
         b,
@@ -148,19 +174,81 @@ fn launch(
         logq_scale: 1.0,
         padding: 0,
     };
-    let file = inbatch::cuda::ptx().iter().find(|file| file.name == "rows").unwrap();
-    let text = CString::new(file.text).unwrap();
-    // SAFETY: the text ends in zero; the kernel takes this struct, and every array has `rows` elements.
-    unsafe {
-        let module = result::module::load_data(text.as_ptr().cast()).unwrap();
-        let name = CString::new("objective_rows").unwrap();
-        let function = result::module::get_function(module, name).unwrap();
-        let mut parameters = [(&raw mut arguments).cast::<c_void>()];
-        let blocks = rows.div_ceil(256) as u32;
-        result::launch_kernel(function, (blocks, 1, 1), (256, 1, 1), 0, stream.cu_stream(), &mut parameters)
-            .unwrap();
-        stream.synchronize().unwrap();
-        result::module::unload(module).unwrap();
-    }
+    let blocks = rows.div_ceil(256) as u32;
+    // SAFETY: the kernel takes this struct, and every array has `rows` elements.
+    unsafe { launch(gpu, "rows", "objective_rows", (blocks, 256), arguments) };
     out.each_ref().map(|slice| stream.clone_dtoh(slice).unwrap())
+}
+
+/// `BankPushArguments` of kernels/arguments.cuh.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Push {
+    embeddings: u64,
+    log_q: u64,
+    item_ids: u64,
+    ring: u64,
+    ring_log_q: u64,
+    ring_item_ids: u64,
+    entered: u64,
+    state: u64,
+    capacity: u64,
+    count: u64,
+    dim: i32,
+    padding: i32,
+}
+
+#[test]
+fn bank_positions_beyond_32_bits() {
+    let gpu = gpu();
+    beyond_32_bits::<f32>(&gpu, "f32");
+    beyond_32_bits::<half::f16>(&gpu, "f16");
+    beyond_32_bits::<half::bf16>(&gpu, "bf16");
+}
+
+/// A ring of more than 2^32 slots of which only those around the head are in memory: the pointers to its start are
+/// so far below what is allocated.
+pub(crate) fn beyond_32_bits<T: Real>(gpu: &Gpu, suffix: &str) {
+    const CAPACITY: u64 = (1 << 33) + 12_345;
+    const HEAD: u64 = CAPACITY - (1 << 32) - 2;
+    let (dim, count) = (3, 5);
+    let stream = gpu.device.stream();
+    let embeddings: Vec<T> = (0..count * dim).map(|k| T::from_f32(k as f32 - 7.0)).collect();
+    let log_q: Vec<f32> = (0..count).map(|k| -(k as f32)).collect();
+    let item_ids: Vec<i64> = (0..count as i64).map(|k| k - (1 << 40)).collect();
+    let (pushed, pushed_log_q) =
+        (stream.clone_htod(&embeddings).unwrap(), stream.clone_htod(&log_q).unwrap());
+    let pushed_ids = stream.clone_htod(&item_ids).unwrap();
+    let ring = stream.clone_htod(&vec![T::from_f32(f32::NAN); count * dim]).unwrap();
+    let ring_log_q = stream.clone_htod(&vec![f32::NAN; count]).unwrap();
+    let ring_ids = stream.clone_htod(&vec![i64::MIN; count]).unwrap();
+    let entered = stream.clone_htod(&vec![u64::MAX; count]).unwrap();
+    let state = stream.clone_htod(&[HEAD, HEAD, 77u64]).unwrap();
+    let before = |pointer: u64, bytes: usize| pointer.wrapping_sub(HEAD.wrapping_mul(bytes as u64));
+    let mut push = Push {
+        embeddings: View::from(&pushed).device_pointer(),
+        log_q: View::from(&pushed_log_q).device_pointer(),
+        item_ids: View::from(&pushed_ids).device_pointer(),
+        ring: before(View::from(&ring).device_pointer(), dim * size_of::<T>()),
+        ring_log_q: before(View::from(&ring_log_q).device_pointer(), 4),
+        ring_item_ids: before(View::from(&ring_ids).device_pointer(), 8),
+        entered: before(View::from(&entered).device_pointer(), 8),
+        state: View::from(&state).device_pointer(),
+        capacity: CAPACITY,
+        count: count as u64,
+        dim: dim as i32,
+        padding: 0,
+    };
+    // SAFETY: the slots from the head on, `count` of them, are in memory, and no others are touched.
+    unsafe { launch(gpu, "bank", &format!("bank_push_{suffix}"), (1, 256), push) };
+    assert_eq!(stream.clone_dtoh(&ring).unwrap(), embeddings);
+    assert_eq!(stream.clone_dtoh(&ring_log_q).unwrap(), log_q);
+    assert_eq!(stream.clone_dtoh(&ring_ids).unwrap(), item_ids);
+    assert_eq!(stream.clone_dtoh(&entered).unwrap(), vec![77; count]);
+
+    // Past the end of the ring, and from a head whose sum with the count needs more than 32 bits.
+    push.count = (1 << 32) + 9;
+    // SAFETY: the kernel touches nothing but the state.
+    unsafe { launch(gpu, "bank", "bank_advance", (1, 1), push) };
+    assert_eq!(stream.clone_dtoh(&state).unwrap(), [7, CAPACITY, 78]);
 }

@@ -3,16 +3,19 @@
 use inbatch::cuda::{InBatchLoss, View};
 use inbatch::{Error, LearnedTemperature, LossConfig, Objective};
 
-use crate::support::{Case, Grads, OnDevice, gpu};
+use crate::support::{Case, Gpu, Grads, OnDevice, gpu};
 
 fn close(a: f32, b: f32) -> bool {
     (a - b).abs() <= 4e-6 * b.abs()
 }
 
-/// Descending on the device is descending on the host, step for step.
 #[test]
 fn descent_on_the_device_is_descent_on_the_host() {
-    let gpu = gpu();
+    descent(&gpu());
+}
+
+/// Descending on the device is descending on the host, step for step.
+pub(crate) fn descent(gpu: &Gpu) {
     let case = Case::<f32>::random((40, 40, 0, 12, 0), 3);
     let inputs = OnDevice::new(&gpu.device, &case);
     let mut gradients = Grads::<f32>::poisoned(&gpu.device, &case);
@@ -43,7 +46,10 @@ fn descent_on_the_device_is_descent_on_the_host() {
 
 #[test]
 fn the_callers_own_parameters_are_taken_and_clamped() {
-    let gpu = gpu();
+    own_parameters(&gpu());
+}
+
+pub(crate) fn own_parameters(gpu: &Gpu) {
     let stream = gpu.device.stream();
     let config = LossConfig::new(0.5).unwrap().objective(Objective::Sigmoid { bias: -2.0 }).unwrap();
     let mut loss = InBatchLoss::new(&gpu.device, config).unwrap();

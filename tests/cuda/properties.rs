@@ -27,3 +27,4 @@ property!(runs_repeat_bit_for_bit, properties::repeats_bit_for_bit);
 property!(schemes_meet_at_their_limits_bit_for_bit, limits::exact_limits);
 property!(schemes_meet_at_their_limits, limits::limits);
 property!(ties_are_the_positives, limits::ties_are_the_positives);
+property!(a_symmetric_loss_has_no_sides, limits::symmetry);

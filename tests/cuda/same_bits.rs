@@ -1,6 +1,6 @@
 //! What must not change a single bit: how a call is made, what ran before it, in which order blocks run.
 
-use inbatch::cuda::{self, Device, InBatchLoss, View, ViewMut};
+use inbatch::cuda::{self, InBatchLoss, View};
 use inbatch::{LossConfig, Reduction};
 
 use crate::support::{Case, Grads, OnDevice, Results, gpu, results, step, step_with};
@@ -89,39 +89,6 @@ fn an_upstream_of_ones_is_none_and_a_power_of_two_scales_exactly() {
         let scaled = gradients[0].clone().map(|part| part.iter().map(|x| x * -4.0).collect::<Vec<_>>());
         assert_eq!(scaled, gradients[2]);
     }
-}
-
-#[test]
-fn foreign_pointers_and_a_foreign_stream() {
-    let gpu = gpu();
-    let case = Case::<f32>::random((20, 30, 0, 33, 2), 6);
-    let expected: Results<f32> = step(&gpu, config(), &case, false);
-
-    let owner = gpu.device.stream().context().new_stream().unwrap();
-    // SAFETY: the stream outlives the device made from it, and belongs to the primary context.
-    let device = unsafe { Device::adopt_stream(0, owner.cu_stream()) }.unwrap();
-    let inputs = OnDevice::new(&device, &case);
-    let gradients = Grads::<f32>::poisoned(&device, &case);
-    device.synchronize().unwrap();
-    let mut loss = InBatchLoss::new(&device, config()).unwrap();
-    let address = |slice: &crate::support::Slice<f32>| View::from(slice).device_pointer();
-    // SAFETY: pointers and lengths are those of slices that live to the end of the test.
-    let output = unsafe {
-        let users = View::<f32>::from_raw(address(&inputs.users), case.users.len()).unwrap();
-        let items = View::<f32>::from_raw(address(&inputs.items), case.items.len()).unwrap();
-        let batch = cuda::Batch::new(users, items, case.dim).offset(case.offset);
-        let batch = batch.log_q(&inputs.log_q).item_ids(&inputs.item_ids);
-        let d_users = ViewMut::<f32>::from_raw(address(&gradients.users), case.users.len()).unwrap();
-        let d_items = ViewMut::<f32>::from_raw(address(&gradients.items), case.items.len()).unwrap();
-        loss.step(&batch, &mut cuda::Gradients::new(d_users, d_items)).unwrap()
-    };
-    let got = results(&device, &output, &gradients, false);
-    assert_eq!(got, expected);
-    drop(loss);
-    drop(inputs);
-    drop(gradients);
-    drop(device);
-    drop(owner);
 }
 
 #[test]

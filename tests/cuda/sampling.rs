@@ -145,7 +145,10 @@ fn bad_mixtures() {
 /// Every id of a small range, and a hash table that is as full as it gets.
 #[test]
 fn samples_of_everything() {
-    let gpu = gpu();
+    everything(&gpu());
+}
+
+pub(crate) fn everything(gpu: &Gpu) {
     let stream = gpu.device.stream();
     let config = SamplerConfig::uniform(300).unwrap().without_replacement();
     let mut sampler = Sampler::new(&gpu.device, config, 300).unwrap();
@@ -170,12 +173,28 @@ fn bad_calls() {
     let mut log_q = device.stream().clone_htod(&[POISON; 3]).unwrap();
     assert!(matches!(sampler.sample(&mut ids, &mut log_q), Err(Error::Length { what: "ids", .. })));
     assert_eq!(sampler.calls().unwrap(), 0);
-    // What nobody can refuse before somebody waits is NaN.
-    sampler.log_q(&ids, &mut log_q).unwrap();
-    let found = device.stream().clone_dtoh(&log_q).unwrap();
-    assert!(found[0].is_finite() && found[1].is_nan() && found[2].is_nan(), "{found:?}");
     sampler.set_calls(17).unwrap();
     assert_eq!(sampler.calls().unwrap(), 17);
+}
+
+/// What nobody can refuse before somebody waits is NaN.
+#[test]
+fn log_q_of_ids_outside_the_range() {
+    ids_outside(&gpu());
+}
+
+pub(crate) fn ids_outside(gpu: &Gpu) {
+    let stream = gpu.device.stream();
+    let weights = [1.0, 2.0, 0.0, 3.0, 4.0];
+    let unigram = SamplerConfig::unigram(&weights, 1.0, 0).unwrap();
+    for config in [SamplerConfig::uniform(5).unwrap(), SamplerConfig::log_uniform(5).unwrap(), unigram] {
+        let sampler = Sampler::new(&gpu.device, config, 2).unwrap();
+        let ids = stream.clone_htod(&[4i64, -1, 5, i64::MIN, i64::MAX, 1 << 32]).unwrap();
+        let mut log_q = stream.clone_htod(&[POISON; 6]).unwrap();
+        sampler.log_q(&ids, &mut log_q).unwrap();
+        let found = stream.clone_dtoh(&log_q).unwrap();
+        assert!(found[0].is_finite() && found[1..].iter().all(|x| x.is_nan()), "{found:?}");
+    }
 }
 
 /// Each replay of a captured sample draws what the next call would.

@@ -10,15 +10,30 @@ use ptx_emulator_harness::Emulator;
 pub(crate) struct Gpu {
     pub device: Device,
     pub emulator: Option<Emulator>,
-    _turn: MutexGuard<'static, ()>,
+    _turn: Option<Turn>,
+}
+
+/// A test's turn with the device.
+pub(crate) type Turn = MutexGuard<'static, ()>;
+
+/// Waits for a turn.
+pub(crate) fn turn() -> Turn {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Gpu {
+    /// A device of the emulator's, for one who has the turn.
+    pub(crate) fn of_turn(_turn: &Turn, device: Device, emulator: Emulator) -> Self {
+        Self { device, emulator: Some(emulator), _turn: None }
+    }
 }
 
 /// Picks the device, prints it and what will run on it, once.
 pub(crate) fn gpu() -> Gpu {
-    static TURN: Mutex<()> = Mutex::new(());
     // Kept for the whole process: kernels are loaded once.
     static DEVICE: OnceLock<Device> = OnceLock::new();
-    let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let turn = turn();
     // What an earlier test provoked on purpose is not this one's.
     let emulator = ptx_emulator_harness::device().expect("a device to test on").emulator();
     if let Some(emulator) = emulator {
@@ -36,7 +51,7 @@ pub(crate) fn gpu() -> Gpu {
         }
         device
     });
-    Gpu { device: device.clone(), emulator, _turn: turn }
+    Gpu { device: device.clone(), emulator, _turn: Some(turn) }
 }
 
 impl Drop for Gpu {
@@ -123,6 +138,25 @@ impl<T: Element> Case<T> {
             extra_item_ids: random.ids(extra),
             user_ids: random.ids(rows),
             weights: random.floats(rows, -0.5, 2.0),
+        }
+    }
+
+    /// The same numbers in a type that holds them all.
+    pub(crate) fn widened(&self) -> Case<f32> {
+        let widen = |values: &[T]| values.iter().map(|value| value.to_f32()).collect();
+        let Self { dim, offset, users, items, extra, .. } = self;
+        Case {
+            dim: *dim,
+            offset: *offset,
+            users: widen(users),
+            items: widen(items),
+            extra: widen(extra),
+            log_q: self.log_q.clone(),
+            extra_log_q: self.extra_log_q.clone(),
+            item_ids: self.item_ids.clone(),
+            extra_item_ids: self.extra_item_ids.clone(),
+            user_ids: self.user_ids.clone(),
+            weights: self.weights.clone(),
         }
     }
 

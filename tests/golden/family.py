@@ -72,6 +72,15 @@ def noise_contrastive(s, log_count):
     return (np.maximum(logits, 0) - logits * labels + np.log1p(np.exp(-np.abs(logits)))).sum(1)
 
 
+def symmetric(s, item_log_q, user_log_q):
+    """CLIP and sentence-transformers: the mean of the cross entropies of rows and of columns, each corrected by the log q
+    of what it ranks."""
+    def cross_entropy(logits):
+        return np.log(np.exp(logits).sum(1)) - np.diagonal(logits)
+
+    return (cross_entropy(s - item_log_q[None, :]) + cross_entropy(s.T - user_log_q[None, :])) / 2
+
+
 def ranks(s):
     return [int((s[i] > s[i, positives[i]]).sum()) for i in rows]
 
@@ -79,6 +88,7 @@ def ranks(s):
 generator = np.random.default_rng(5)
 users, items = generator.normal(size=(B, D)), generator.normal(size=(C, D))
 log_q = -0.2 - 4 * generator.random(C)
+user_log_q = -0.1 - 3 * generator.random(B)
 temperature = 0.5
 s = users @ items.T / temperature
 unit_s = (
@@ -97,6 +107,8 @@ cases = {
     "debiased_bound": debiased(unit_s, 0.5, temperature),
     "sigmoid": sigmoid_loss(s, -1.5),
     "nce": noise_contrastive(s, log_q),
+    # The items that are somebody's positive, alone.
+    "symmetric": symmetric(s[:, positives], log_q[positives], user_log_q),
 }
 out = dict(
     numpy=np.__version__,
@@ -106,6 +118,7 @@ out = dict(
     users=users.flatten().tolist(),
     items=items.flatten().tolist(),
     log_q=log_q.tolist(),
+    user_log_q=user_log_q.tolist(),
     ranks=ranks(s - log_q),
     row_losses={name: losses.tolist() for name, losses in cases.items()},
 )

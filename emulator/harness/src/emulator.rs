@@ -6,7 +6,7 @@ use std::ffi::{CString, c_char, c_int, c_void};
 use std::path::Path;
 
 /// The `ptxemu_*` interface that this crate speaks.
-const INTERFACE: u32 = 1;
+const INTERFACE: u32 = 2;
 
 /// A handle on the emulator in this process. All copies mean the same emulator.
 #[derive(Debug, Clone, Copy)]
@@ -15,6 +15,7 @@ pub struct Emulator {
     set: unsafe extern "C" fn(*const c_char, *const c_char) -> c_int,
     clear: unsafe extern "C" fn() -> c_int,
     fail_allocations: unsafe extern "C" fn(u32) -> c_int,
+    substitute: unsafe extern "C" fn(*const c_char, *const c_char) -> c_int,
 }
 
 /// The last defect that the emulator found.
@@ -93,6 +94,7 @@ impl Emulator {
                 set: *library.get(b"ptxemu_set\0").map_err(missing)?,
                 clear: *library.get(b"ptxemu_clear\0").map_err(missing)?,
                 fail_allocations: *library.get(b"ptxemu_fail_allocations\0").map_err(missing)?,
+                substitute: *library.get(b"ptxemu_substitute\0").map_err(missing)?,
             })
         }
     }
@@ -179,6 +181,20 @@ impl Emulator {
     pub fn fail_allocations(&self, count: u32) {
         // SAFETY: takes a number, touches the emulator's own state.
         unsafe { (self.fail_allocations)(count) };
+    }
+
+    /// From now on a module whose PTX is `text` is loaded as `other`, so that a test can change a kernel behind the back of the host code
+    /// that loads it; `None` takes that back. Modules that are loaded stay as they are. [`Emulator::clear`] changes nothing here.
+    ///
+    /// # Errors
+    /// [`HarnessError::Text`] if one of them holds a zero byte.
+    pub fn substitute(&self, text: &str, other: Option<&str>) -> Result<(), HarnessError> {
+        let c_text = |text| CString::new(text).map_err(|_| HarnessError::Text);
+        let (text, other) = (c_text(text)?, other.map(c_text).transpose()?);
+        let other = other.as_ref().map_or(std::ptr::null(), |other| other.as_ptr());
+        // SAFETY: both texts are NUL-terminated, the second one may be null.
+        let status = unsafe { (self.substitute)(text.as_ptr(), other) };
+        if status == 0 { Ok(()) } else { Err(HarnessError::Text) }
     }
 
     /// Forgets kernels, modules, the report, leaks and failures still to come.

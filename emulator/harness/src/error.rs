@@ -29,6 +29,9 @@ pub enum HarnessError {
         "another libcuda.so was loaded before the emulator: call ptx_emulator_harness::device() before the first CUDA call of the process"
     )]
     TooLate,
+    /// A module's text cannot be handed to the emulator.
+    #[error("PTX with a zero byte in it cannot be loaded")]
+    Text,
     /// The emulator does not take a setting.
     #[error("the emulator refuses the setting {name} = {value}; its standard error says why")]
     Setting {

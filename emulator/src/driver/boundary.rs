@@ -108,6 +108,10 @@ impl<T: Copy> In<T> {
 pub(crate) struct Text(*const c_char);
 
 impl Text {
+    pub(crate) fn is_null(self) -> bool {
+        self.0.is_null()
+    }
+
     pub(crate) fn bytes<'a>(self) -> Outcome<&'a [u8]> {
         if self.0.is_null() {
             return Err(Code::INVALID_VALUE);

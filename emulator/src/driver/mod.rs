@@ -28,6 +28,7 @@ mod records;
 mod side;
 mod state;
 mod stream;
+mod substitutes;
 mod table;
 mod unsupported;
 mod work;

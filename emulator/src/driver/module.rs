@@ -116,6 +116,7 @@ fn load(out: &Out<Handle>, image: &[u8], log: impl FnOnce(&str)) -> Outcome {
         return Err(Code::INVALID_VALUE);
     }
     refuse_unsafe(&context)?;
+    let image = &lock(&driver().substitutes).of(image);
     let program = compile(image, &context).map_err(|refused| {
         log(&refused.message);
         lock(&driver().records).note_report(

@@ -9,7 +9,7 @@ use super::table::lock;
 use std::fmt::Write;
 
 /// The version of this interface; the harness refuses a library of another.
-pub(crate) const INTERFACE: u32 = 1;
+pub(crate) const INTERFACE: u32 = 2;
 
 // SAFETY: the prefix is this crate's own.
 #[unsafe(no_mangle)]
@@ -94,6 +94,13 @@ driver_api! {
     /// Makes the next `count` allocations of device memory fail with `CUDA_ERROR_OUT_OF_MEMORY`.
     fn ptxemu_fail_allocations(count: u32) {
         lock(&driver().records).failing_allocations = count;
+        Ok(())
+    }
+
+    /// From now on a module whose text is `text` is loaded as `other`; null takes that back. `ptxemu_clear` does not.
+    fn ptxemu_substitute(text: Text, other: Text) {
+        let other = if other.is_null() { None } else { Some(other.bytes()?) };
+        lock(&driver().substitutes).set(text.bytes()?, other);
         Ok(())
     }
 }

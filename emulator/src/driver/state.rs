@@ -11,6 +11,7 @@ use super::module::Module;
 use super::queue;
 use super::records::Records;
 use super::stream::{Stream, ThreadStreams};
+use super::substitutes::Substitutes;
 use super::table::{Table, lock};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
@@ -30,6 +31,7 @@ pub(crate) struct Driver {
     pub(crate) executables: Table<Executable>,
     pub(crate) host: HostBlocks,
     pub(crate) records: Mutex<Records>,
+    pub(crate) substitutes: Mutex<Substitutes>,
 }
 
 static DRIVER: LazyLock<Driver> =

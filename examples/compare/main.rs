@@ -1,0 +1,138 @@
+//! Trains the same two towers under each scheme of negatives and corrections, and compares what they learn.
+//!
+//! `cargo run --release --example compare` does it on generated data, `-- --data data/ml-100k.inter` on MovieLens.
+//! The model, the batches, the optimizer and the evaluation are those of the example `train`, whose files this
+//! one shares; `scheme.rs` holds what differs: a few lines a scheme.
+
+#[path = "../train/data/mod.rs"]
+mod data;
+#[path = "../train/device.rs"]
+mod device;
+#[path = "../train/evaluate.rs"]
+mod evaluate;
+#[path = "../train/options.rs"]
+mod options;
+#[path = "../train/random.rs"]
+mod random;
+#[path = "../train/sampling.rs"]
+mod sampling;
+#[path = "../train/step.rs"]
+mod step;
+#[cfg(feature = "cuda")]
+#[path = "../train/step_cuda.rs"]
+mod step_cuda;
+#[path = "../train/tower.rs"]
+mod tower;
+#[path = "../train/trainer.rs"]
+mod trainer;
+
+mod scheme;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::Parser;
+use indicatif::ProgressBar;
+
+use crate::data::Split;
+use crate::device::Device;
+use crate::evaluate::{Metrics, evaluate};
+use crate::options::Options;
+use crate::scheme::{SCHEMES, Scheme};
+use crate::table::{Row, Table};
+use crate::trainer::Trainer;
+
+/// Compares training schemes: one model, one protocol, several seeds.
+#[derive(Parser, Clone, Debug)]
+#[command(name = "compare", version)]
+struct CompareOptions {
+    /// Runs of each scheme, with the seeds --seed, --seed + 1, ...
+    #[arg(long, default_value_t = 3, value_name = "N")]
+    seeds: u64,
+
+    /// Schemes to run, by name; all of them by default.
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    schemes: Vec<String>,
+
+    /// Prints the names of the schemes and what they are, and stops.
+    #[arg(long)]
+    list: bool,
+
+    #[command(flatten)]
+    train: Options,
+}
+
+fn main() -> Result<()> {
+    let options = CompareOptions::parse();
+    if options.list {
+        SCHEMES.iter().for_each(|scheme| println!("{:<24} {}", scheme.name, scheme.what));
+        return Ok(());
+    }
+    let table = run(&options)?;
+    println!("{}", table.markdown());
+    let paths = table.save(&options.train.out)?;
+    println!("wrote {}", paths.map(|path| path.display().to_string()).join(", "));
+    Ok(())
+}
+
+fn run(options: &CompareOptions) -> Result<Table> {
+    ensure!(options.seeds >= 1, "--seeds must be at least 1");
+    options.train.check()?;
+    let schemes = chosen(&options.schemes)?;
+    let (device, name) = Device::open(options.train.device)?;
+    println!("device: {name}");
+    let mut table = Table::default();
+    for seed in options.train.seed..options.train.seed + options.seeds {
+        let train = Options { seed, ..options.train.clone() };
+        let (interactions, _) = train.load()?;
+        let split = Split::new(&interactions)?;
+        table.add(most_popular(&split, seed));
+        for scheme in &schemes {
+            let row = train_under(scheme, train.clone(), &split, &device)
+                .with_context(|| format!("scheme {}", scheme.name))?;
+            println!("{}", row.line());
+            table.add(row);
+        }
+    }
+    Ok(table)
+}
+
+/// The schemes with these names, all if none is given.
+fn chosen(names: &[String]) -> Result<Vec<&'static Scheme>> {
+    if names.is_empty() {
+        return Ok(SCHEMES.iter().collect());
+    }
+    let find = |name: &String| match SCHEMES.iter().find(|scheme| scheme.name == name) {
+        Some(scheme) => Ok(scheme),
+        None => bail!("no scheme {name:?}; --list tells their names"),
+    };
+    names.iter().map(find).collect()
+}
+
+fn train_under(scheme: &Scheme, mut options: Options, split: &Split, device: &Device) -> Result<Row> {
+    (scheme.options)(&mut options);
+    let config = (scheme.loss)(options.loss_config()?)?;
+    let mut trainer = Trainer::new(&options, config, split, device)?;
+    let mut seconds = 0.0;
+    for _ in 0..options.epochs {
+        let begun = Instant::now();
+        trainer.epoch(&ProgressBar::hidden())?;
+        seconds += begun.elapsed().as_secs_f64();
+    }
+    let steps = options.epochs * trainer.batches();
+    let metrics = trainer.evaluate(&split.tail());
+    Ok(Row::new(scheme.name, options.seed, metrics, Some(1e3 * seconds / steps.max(1) as f64)))
+}
+
+/// The list that needs no training.
+fn most_popular(split: &Split, seed: u64) -> Row {
+    let metrics: Metrics = evaluate(split, &split.tail(), |_, scores| {
+        for (score, &count) in scores.iter_mut().zip(&split.counts) {
+            *score = count as f32;
+        }
+    });
+    Row::new("most-popular", seed, metrics, None)
+}

@@ -1,0 +1,421 @@
+//! The fast cases: small fixed problems, compared as tightly as their kernels allow, that together launch every kernel
+//! that ships. CONTRIBUTING.md says how to add one.
+
+use std::collections::BTreeMap;
+
+use half::{bf16, f16};
+use inbatch::Dtype::{self, Bf16, F16, F32};
+use inbatch::bank::BankConfig;
+use inbatch::cuda::{InBatchLoss, MemoryBank};
+use inbatch::{LossConfig, Objective, Reduction};
+
+use crate::common::case::Case as CommonCase;
+use crate::common::spec::{BankSpec, Spec};
+use crate::common::{edges, limits, properties};
+use crate::subject::Cuda;
+use crate::support::{Case, Gpu, Grads, OnDevice, Real, Results, Shape, step};
+use crate::{bank, frequency, kernels, oracle, parameters, sampling, table};
+
+/// A case. Which kernels it launches is measured.
+pub(super) struct FastCase {
+    pub name: &'static str,
+    /// Settings of the emulator that differ from the other tests': `("multiprocessors", "64")`.
+    pub settings: &'static [(&'static str, &'static str)],
+    /// Fails by an error or by a panic.
+    pub run: fn(&Gpu) -> Result<(), String>,
+}
+
+/// One block meets every tile.
+const FEW: &[(&str, &str)] = &[("multiprocessors", "1"), ("cc", "7.5")];
+
+/// Each streamed tile is a split of its own.
+const MANY: &[(&str, &str)] = &[("multiprocessors", "64"), ("cc", "7.5")];
+
+/// The same with tensor cores.
+const FEW_MODERN: &[(&str, &str)] = &[("multiprocessors", "1"), ("cc", "8.0")];
+const MANY_MODERN: &[(&str, &str)] = &[("multiprocessors", "64"), ("cc", "8.0")];
+
+/// A case whose checks are assertions.
+macro_rules! case {
+    ($name:expr, $settings:expr, $check:expr) => {
+        FastCase {
+            name: $name,
+            settings: $settings,
+            run: |gpu| {
+                let check: fn(&Gpu) = $check;
+                check(gpu);
+                Ok(())
+            },
+        }
+    };
+}
+
+/// A case that is a property of tests/common.
+macro_rules! property {
+    ($name:expr, $spec:expr, $property:expr) => {
+        property!($name, FEW, $spec, $property)
+    };
+    ($name:expr, $settings:expr, $spec:expr, $property:expr) => {
+        FastCase {
+            name: $name,
+            settings: $settings,
+            run: |gpu| $property(&mut Cuda::new(gpu), &$spec.build()),
+        }
+    };
+}
+
+pub(super) static CASES: &[FastCase] = &[
+    case!("pushes, f32", FEW, bank::same_on_both_backends::<f32>),
+    case!("pushes, f16", FEW, bank::same_on_both_backends::<f16>),
+    case!("pushes, bf16", FEW, bank::same_on_both_backends::<bf16>),
+    case!("a bank's ring", FEW, |gpu| bank::follow(gpu, 9, 0, None)),
+    case!("a bank's warm-up and age", FEW, |gpu| bank::follow(gpu, 9, 2, Some(1))),
+    case!("positions beyond 32 bits, f32", FEW, |gpu| kernels::beyond_32_bits::<f32>(gpu, "f32")),
+    case!("positions beyond 32 bits, f16", FEW, |gpu| kernels::beyond_32_bits::<f16>(gpu, "f16")),
+    case!("positions beyond 32 bits, bf16", FEW, |gpu| kernels::beyond_32_bits::<bf16>(gpu, "bf16")),
+    case!("objective on a grid", FEW, kernels::objectives_on_a_grid),
+    case!("loss alone, f32", FEW, |gpu| loss_alone::<f32>(gpu)),
+    case!("loss alone, f16", FEW, |gpu| loss_alone::<f16>(gpu)),
+    case!("loss alone, bf16", FEW, |gpu| loss_alone::<bf16>(gpu)),
+    case!("step, D = 40", FEW, |gpu| tiles(gpu, 40, true)),
+    case!("step, D = 45, plain", MANY, |gpu| tiles(gpu, 45, false)),
+    case!("step, D = 99, plain", FEW, |gpu| tiles(gpu, 99, false)),
+    case!("step, D = 104", MANY, |gpu| tiles(gpu, 104, true)),
+    case!("step, D = 201, plain", MANY, |gpu| tiles(gpu, 201, false)),
+    case!("step, D = 248", FEW, |gpu| tiles(gpu, 248, true)),
+    case!("step, D = 300", FEW, |gpu| oracle::run::<f32, f32>(
+        gpu,
+        (3, 4, 2, 300, 1),
+        config(true),
+        false,
+        5
+    )),
+    case!("splits", MANY, |gpu| oracle::run::<f32, f32>(gpu, SPLITS, config(true), true, 6)),
+    case!("f16 as f32, D = 40", MANY, |gpu| as_f32::<f16>(gpu, 40, true)),
+    case!("f16 as f32, D = 45, plain", FEW, |gpu| as_f32::<f16>(gpu, 45, false)),
+    case!("f16 as f32, D = 99, plain", MANY, |gpu| as_f32::<f16>(gpu, 99, false)),
+    case!("f16 as f32, D = 104", FEW, |gpu| as_f32::<f16>(gpu, 104, true)),
+    case!("f16 as f32, D = 201, plain", MANY, |gpu| as_f32::<f16>(gpu, 201, false)),
+    case!("f16 as f32, D = 248", FEW, |gpu| as_f32::<f16>(gpu, 248, true)),
+    case!("bf16 as f32, D = 40", MANY, |gpu| as_f32::<bf16>(gpu, 40, true)),
+    case!("bf16 as f32, D = 45, plain", FEW, |gpu| as_f32::<bf16>(gpu, 45, false)),
+    case!("bf16 as f32, D = 99, plain", MANY, |gpu| as_f32::<bf16>(gpu, 99, false)),
+    case!("bf16 as f32, D = 104", FEW, |gpu| as_f32::<bf16>(gpu, 104, true)),
+    case!("bf16 as f32, D = 201, plain", MANY, |gpu| as_f32::<bf16>(gpu, 201, false)),
+    case!("bf16 as f32, D = 248", FEW, |gpu| as_f32::<bf16>(gpu, 248, true)),
+    case!("bf16 as f32, huge and tiny", FEW, huge_and_tiny),
+    case!("an unreadable bank, f32", FEW, |gpu| absent_tiles_are_skipped::<f32>(gpu)),
+    case!("an unreadable bank, f16", FEW, |gpu| absent_tiles_are_skipped::<f16>(gpu)),
+    case!("an unreadable bank, bf16", FEW, |gpu| absent_tiles_are_skipped::<bf16>(gpu)),
+    case!("f32 to f16", MANY, |gpu| rounded_gradients::<f32, f16>(gpu)),
+    case!("f32 to bf16", MANY, |gpu| rounded_gradients::<f32, bf16>(gpu)),
+    case!("f16 to f16", MANY, |gpu| rounded_gradients::<f16, f16>(gpu)),
+    case!("f16 to bf16", MANY, |gpu| rounded_gradients::<f16, bf16>(gpu)),
+    case!("bf16 to f16", MANY, |gpu| rounded_gradients::<bf16, f16>(gpu)),
+    case!("bf16 to bf16", MANY, |gpu| rounded_gradients::<bf16, bf16>(gpu)),
+    case!("ties, to f16", FEW, |gpu| ties_round_to_even::<f16>(gpu)),
+    case!("ties, to bf16", FEW, |gpu| ties_round_to_even::<bf16>(gpu)),
+    property!("every option, f32 to f32", everything(F32, F32, 20), properties::backward_matches_oracle),
+    property!("every option, f32 to f16", everything(F32, F16, 21), properties::backward_matches_oracle),
+    property!("every option, f32 to bf16", everything(F32, Bf16, 22), properties::backward_matches_oracle),
+    property!("every option, f16 to f32", everything(F16, F32, 23), properties::backward_matches_oracle),
+    property!("every option, f16 to f16", everything(F16, F16, 24), properties::backward_matches_oracle),
+    property!("every option, f16 to bf16", everything(F16, Bf16, 25), properties::backward_matches_oracle),
+    property!("every option, bf16 to f32", everything(Bf16, F32, 26), properties::backward_matches_oracle),
+    property!("every option, bf16 to f16", everything(Bf16, F16, 27), properties::backward_matches_oracle),
+    property!("every option, bf16 to bf16", everything(Bf16, Bf16, 28), properties::backward_matches_oracle),
+    property!("both directions", symmetric(), properties::backward_matches_oracle),
+    property!("ties", metrics(), limits::ties_are_the_positives),
+    case!("descent", FEW, parameters::descent),
+    case!("parameters of one's own", FEW, parameters::own_parameters),
+    property!("an upstream a row", a_row_each(), properties::backward_matches_oracle),
+    property!("a weighted mean", weighted_mean(), properties::step_matches_oracle),
+    property!("rows without weight", weighted_mean(), edges::rows_without_weight_take_no_part),
+    property!("rows without upstream", a_row_each(), edges::rows_without_upstream_take_no_part),
+    property!("an infinite negative", bare(), edges::infinite_negative),
+    property!("no negatives", bare(), edges::no_negatives),
+    property!("zero rows", bare(), edges::zero_rows_normalised),
+    property!("extreme norms", bare(), edges::extreme_norms_normalised),
+    property!("neutral options", everything(F32, F32, 4), edges::neutral_options),
+    case!("class tables", FEW, table::every_kernel),
+    case!("frequencies", FEW, frequency::every_kernel),
+    case!("unknown ids", FEW, frequency::unknown_ids),
+    case!("samplers", FEW, sampling::every_kernel),
+    case!("samples of everything", FEW, sampling::everything),
+    case!("ids outside the range", FEW, sampling::ids_outside),
+    property!("margin", objective(Objective::AdditiveMargin { margin: 1.5 }), whole),
+    property!("decoupled", objective(Objective::Decoupled), whole),
+    property!("corrected log q", objective(Objective::CorrectedLogQ), whole),
+    property!("debiased", objective(Objective::Debiased { positive_prior: 0.1 }), whole),
+    property!("sigmoid", objective(Objective::Sigmoid { bias: -2.0 }), whole),
+    property!("metrics", metrics(), whole),
+    property!("metrics, many parts", MANY, metrics(), whole),
+    property!("tensor cores, f16, D = 48", FEW_MODERN, tensor_cores(F16, 48, true), whole),
+    property!("tensor cores, f16, D = 64", MANY_MODERN, tensor_cores(F16, 64, true), whole),
+    property!("tensor cores, f16, D = 64, bare", FEW_MODERN, tensor_cores(F16, 64, false), whole),
+    property!("tensor cores, f16, D = 112", FEW_MODERN, tensor_cores(F16, 112, true), whole),
+    property!("tensor cores, f16, D = 128", MANY_MODERN, tensor_cores(F16, 128, true), whole),
+    property!("tensor cores, f16, D = 128, bare", FEW_MODERN, tensor_cores(F16, 128, false), whole),
+    property!("tensor cores, f16, D = 208", FEW_MODERN, tensor_cores(F16, 208, true), whole),
+    property!("tensor cores, f16, D = 256", MANY_MODERN, tensor_cores(F16, 256, true), whole),
+    property!("tensor cores, f16, D = 256, bare", FEW_MODERN, tensor_cores(F16, 256, false), whole),
+    property!("tensor cores, f16, D = 400", FEW_MODERN, tensor_cores(F16, 400, true), whole),
+    property!("tensor cores, f16, D = 528", FEW_MODERN, tensor_cores(F16, 528, true), whole),
+    property!("tensor cores, f16, D = 528, bare", MANY_MODERN, tensor_cores(F16, 528, false), whole),
+    property!("tensor cores, bf16, D = 48", FEW_MODERN, tensor_cores(Bf16, 48, true), whole),
+    property!("tensor cores, bf16, D = 64", MANY_MODERN, tensor_cores(Bf16, 64, true), whole),
+    property!("tensor cores, bf16, D = 64, bare", FEW_MODERN, tensor_cores(Bf16, 64, false), whole),
+    property!("tensor cores, bf16, D = 112", FEW_MODERN, tensor_cores(Bf16, 112, true), whole),
+    property!("tensor cores, bf16, D = 128", MANY_MODERN, tensor_cores(Bf16, 128, true), whole),
+    property!("tensor cores, bf16, D = 128, bare", FEW_MODERN, tensor_cores(Bf16, 128, false), whole),
+    property!("tensor cores, bf16, D = 208", FEW_MODERN, tensor_cores(Bf16, 208, true), whole),
+    property!("tensor cores, bf16, D = 256", MANY_MODERN, tensor_cores(Bf16, 256, true), whole),
+    property!("tensor cores, bf16, D = 256, bare", FEW_MODERN, tensor_cores(Bf16, 256, false), whole),
+    property!("tensor cores, bf16, D = 400", FEW_MODERN, tensor_cores(Bf16, 400, true), whole),
+    property!("tensor cores, bf16, D = 528", FEW_MODERN, tensor_cores(Bf16, 528, true), whole),
+    property!("tensor cores, bf16, D = 528, bare", MANY_MODERN, tensor_cores(Bf16, 528, false), whole),
+];
+
+fn plain() -> LossConfig {
+    LossConfig::new(0.2).expect("a temperature")
+}
+
+/// `plain`, or with everything on that the configuration has.
+fn config(full: bool) -> LossConfig {
+    if full { plain().normalize(true).exclude_same_item(true).exclude_same_user(true) } else { plain() }
+}
+
+/// Several tiles on each side, the last ones ragged.
+fn shape(dim: usize) -> Shape {
+    (70, 80, 60, dim, 5)
+}
+
+/// More than four partials of every row and of every column.
+const SPLITS: Shape = (260, 262, 70, 9, 1);
+
+fn tiles(gpu: &Gpu, dim: usize, full: bool) {
+    oracle::run::<f32, f32>(gpu, shape(dim), config(full), full, dim as u64);
+}
+
+fn loss_alone<T: Real>(gpu: &Gpu) {
+    for (dim, full) in [(40, true), (45, false)] {
+        oracle::loss_alone::<T>(gpu, shape(dim), config(full), 4);
+    }
+}
+
+/// Kernels compute in f32 whatever they read: numbers that `T` holds give the same bits in f32.
+fn as_f32<T: Real>(gpu: &Gpu, dim: usize, full: bool) {
+    let case = Case::<T>::random(shape(dim), dim as u64);
+    let got: Results<f32> = step(gpu, config(full), &case, full);
+    let expected: Results<f32> = step(gpu, config(full), &case.widened(), full);
+    assert_eq!(got, expected);
+}
+
+/// Squares of these numbers overflow and underflow. (f16 holds none such.)
+fn huge_and_tiny(gpu: &Gpu) {
+    let dim = 40;
+    let mut case = Case::<bf16>::random((5, 9, 3, dim, 1), 13);
+    // One dimension stands out by far: in every other row it is huge, in the others it is what is not lost.
+    let stretch = |values: &mut [bf16], parity: usize| {
+        for (k, x) in values.iter_mut().enumerate() {
+            let exponent = match (k / dim % 2 == parity, k % dim == 5) {
+                (true, true) => 90,
+                (true, false) => 0,
+                (false, true) => -90,
+                (false, false) => -120,
+            };
+            *x = bf16::from_f32(x.to_f32() * 2f32.powi(exponent));
+        }
+    };
+    stretch(&mut case.users, 0);
+    stretch(&mut case.items, 1);
+    let got: Results<f32> = step(gpu, config(true), &case, false);
+    let expected: Results<f32> = step(gpu, config(true), &case.widened(), false);
+    assert_eq!(got, expected);
+    assert!(got.row_losses.iter().all(|loss| f32::from_bits(*loss).is_finite()));
+}
+
+/// Tiles that have nothing to read are looked at, not computed.
+fn absent_tiles_are_skipped<T: Real>(gpu: &Gpu) {
+    const ROWS: usize = 130;
+    for dim in [16, 72, 136] {
+        let mut case = Case::<T>::random((ROWS, ROWS, 0, dim, 0), 3);
+        let config = BankConfig::new(2 * ROWS, dim).expect("a bank").warm_up(2);
+        let mut bank = MemoryBank::<T>::new(&gpu.device, config).expect("memory");
+        case.weights = [vec![1.0; 60], vec![0.0; ROWS - 60]].concat();
+        bank.push(&OnDevice::new(&gpu.device, &case).pushed()).expect("a push");
+        let little = stream_instructions(gpu, &case, &bank);
+        // All rows count, and the bank is readable.
+        case.weights.fill(1.0);
+        bank.push(&OnDevice::new(&gpu.device, &case).pushed()).expect("a push");
+        let much = stream_instructions(gpu, &case, &bank);
+        for (kernel, instructions) in little {
+            let share = instructions as f64 / much[&kernel] as f64;
+            assert!(share < 0.7, "{kernel} runs {share:.2} of its instructions with little to do");
+        }
+    }
+}
+
+/// Instructions of each stream kernel in an evaluation and a step.
+fn stream_instructions<T: Real>(gpu: &Gpu, case: &Case<T>, bank: &MemoryBank<T>) -> BTreeMap<String, u64> {
+    let so_far = || -> BTreeMap<String, u64> {
+        let runs = gpu.emulator.iter().flat_map(|emulator| emulator.kernels());
+        let streams = runs.filter(|run| run.name.starts_with("stream_"));
+        streams.map(|run| (run.name, run.warp_instructions)).collect()
+    };
+    let before = so_far();
+    let inputs = OnDevice::new(&gpu.device, case);
+    let batch = inputs.batch(false, true).bank(bank);
+    let mut gradients = Grads::<f32>::poisoned(&gpu.device, case);
+    let mut loss = InBatchLoss::new(&gpu.device, plain()).expect("a loss");
+    loss.evaluate(&batch).expect("an evaluation").loss().expect("a mean");
+    loss.step(&batch, &mut gradients.view(false)).expect("a step").loss().expect("a mean");
+    let mut runs = so_far();
+    runs.iter_mut().for_each(|(name, instructions)| *instructions -= before.get(name).copied().unwrap_or(0));
+    runs.retain(|_, instructions| *instructions > 0);
+    runs
+}
+
+/// Gradients of 16 bits are those of 32, rounded to nearest.
+fn rounded_gradients<T: Real, G: Real>(gpu: &Gpu) {
+    for (shape, full) in [(SPLITS, true), ((7, 9, 3, 45, 1), false)] {
+        let case = Case::<T>::random(shape, 7);
+        let got: Results<G> = step(gpu, config(full), &case, full);
+        let wide: Results<f32> = step(gpu, config(full), &case, full);
+        let rounded = |values: &[f32]| values.iter().map(|value| G::from_f32(*value)).collect::<Vec<G>>();
+        assert_eq!(got.d_users, rounded(&wide.d_users));
+        assert_eq!(got.d_items, rounded(&wide.d_items));
+        assert_eq!(got.d_extra, rounded(&wide.d_extra));
+        assert_eq!(got.d_inverse_temperature, wide.d_inverse_temperature);
+    }
+}
+
+/// Gradients halfway between two numbers of `G`, and around them.
+///
+/// Users live in even dimensions, items in odd ones: all logits are 0, and with two rows, two columns, 1/tau = 2 and a
+/// sum of losses the gradient of each embedding is the other embedding of its kind less itself, exactly.
+fn ties_round_to_even<G: Real>(gpu: &Gpu) {
+    let config = LossConfig::new(0.5).expect("a temperature").reduction(Reduction::Sum);
+    let digits = if G::DTYPE == F16 { 11 } else { 8 };
+    let half = 2f32.powi(-digits);
+    let steps = [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, -1.0, -3.0, 1.25, 0.75];
+    let numbers: Vec<f32> =
+        (0..48).map(|k| 1.0 + (k / 10) as f32 * 2.0 * half + steps[k % 10] * half).collect();
+    let dim = 2 * numbers.len();
+    let spread = |first: usize, sign: f32| -> Vec<f32> {
+        let mut row = vec![0.0; dim];
+        numbers.iter().enumerate().for_each(|(k, x)| row[2 * k + first] = sign * x);
+        row
+    };
+    let none = vec![0.0; dim];
+    let mut case = Case::<f32>::random((2, 2, 0, dim, 0), 1);
+    case.users = [none.clone(), spread(0, -1.0)].concat();
+    case.items = [spread(1, 1.0), none].concat();
+    case.log_q.fill(0.0);
+    let got: Results<G> = step(gpu, config, &case, false);
+    let difference = |values: &[f32]| -> Vec<G> {
+        let (first, second) = values.split_at(dim);
+        let pairs = first.iter().zip(second).map(|(a, b)| b - a);
+        pairs.clone().chain(pairs.map(|x| -x)).map(G::from_f32).collect()
+    };
+    // Without a sign: a gradient of 0 may be -0.
+    let same = |a: &[G], b: &[G]| a.iter().zip(b).all(|(a, b)| a.to_f32() == b.to_f32());
+    assert!(same(&got.d_users, &difference(&case.items)), "d_users");
+    assert!(same(&got.d_items, &difference(&case.users)), "d_items");
+}
+
+/// Every option and every segment at once.
+fn everything(dtype: Dtype, gradient_dtype: Dtype, seed: u64) -> Spec {
+    Spec {
+        seed,
+        dtype,
+        gradient_dtype,
+        rows: 37,
+        dim: 24,
+        offset: 3,
+        surplus: 5,
+        extra: Some(11),
+        wants_extra_gradient: true,
+        bank: Some(BankSpec { capacity: 40, pushes: vec![13, 30, 9], warm_up: 2, max_age: Some(2) }),
+        temperature: 0.1,
+        spread: 3.0,
+        lean: 0.5,
+        log_q: true,
+        logq_scale: 0.5,
+        corrected: true,
+        exclude_item: true,
+        exclude_user: true,
+        distinct_ids: 9,
+        normalize: true,
+        weights: true,
+        reduction: Reduction::Mean,
+        upstream: true,
+        objective: Objective::Softmax,
+        log_q_inside: false,
+        metrics: false,
+        wants_log_q_gradient: false,
+        symmetric: None,
+    }
+}
+
+fn a_row_each() -> Spec {
+    Spec {
+        reduction: Reduction::None,
+        bank: None,
+        corrected: false,
+        normalize: false,
+        ..everything(F32, F32, 8)
+    }
+}
+
+fn weighted_mean() -> Spec {
+    Spec { reduction: Reduction::WeightedMean, bank: None, upstream: false, ..everything(F32, F32, 9) }
+}
+
+fn symmetric() -> Spec {
+    Spec { symmetric: Some(true), offset: 0, surplus: 0, ..bare() }
+}
+
+/// Loss alone, then gradients.
+fn whole(subject: &mut Cuda<'_>, case: &CommonCase) -> Result<(), String> {
+    properties::evaluate_matches_oracle(subject, case)?;
+    properties::backward_matches_oracle(subject, case)
+}
+
+/// Another member of the family, with gradients of log q.
+fn objective(objective: Objective) -> Spec {
+    let log_q = !matches!(objective, Objective::Debiased { .. });
+    Spec { rows: 70, log_q, objective, wants_log_q_gradient: log_q, ..everything(F32, F32, 31) }
+}
+
+fn metrics() -> Spec {
+    Spec {
+        rows: 70,
+        metrics: true,
+        wants_log_q_gradient: true,
+        log_q_inside: true,
+        ..everything(F32, F32, 32)
+    }
+}
+
+/// Several tiles of rows and of columns, the last ones ragged.
+fn tensor_cores(dtype: Dtype, dim: usize, full: bool) -> Spec {
+    let spec = if full { everything(dtype, F32, dim as u64) } else { Spec { dtype, ..bare() } };
+    Spec { rows: 150, dim, ..spec }
+}
+
+/// Nothing but users and items.
+fn bare() -> Spec {
+    Spec {
+        extra: None,
+        wants_extra_gradient: false,
+        bank: None,
+        log_q: false,
+        exclude_item: false,
+        exclude_user: false,
+        normalize: false,
+        weights: false,
+        upstream: false,
+        ..everything(F32, F32, 10)
+    }
+}
