@@ -168,3 +168,21 @@ extern "C" __global__ void __launch_bounds__(BLOCK) mixed_log_q(const MixedLogQA
     }
     a.mixed[index] = __double2float_rn(__dadd_rn(__dadd_rn(largest, portable_ln(sum)), -a.log_total));
 }
+
+// 1 with probability min(1, sqrt(t / f) + t / f), else 0, as in src/sampling/keep.rs.
+extern "C" __global__ void __launch_bounds__(BLOCK) keep_positives(const KeepArguments a) {
+    const u64 index = static_cast<u64>(blockIdx.x) * BLOCK + threadIdx.x;
+    if (index >= a.count) {
+        return;
+    }
+    const double ratio = portable_exp(__dadd_rn(a.log_threshold, -static_cast<double>(a.log_shares[index])));
+    const double keep = __dadd_rn(__dsqrt_rn(ratio), ratio);
+    const u64 random = philox(a.seed, a.state->call, index).first;
+    const double unit = __dmul_rn(__ull2double_rn(random >> 11), 0x1.0p-53);
+    a.weights[index] = keep != keep ? not_a_number() : (unit < keep ? 1.0f : 0.0f);
+}
+
+// Ends a call of keep_positives.
+extern "C" __global__ void keep_advance(const KeepArguments a) {
+    a.state->call += 1;
+}

@@ -92,3 +92,13 @@ struct MixedLogQArguments {
     int padding;
 };
 static_assert(sizeof(MixedLogQArguments) == 160, "mirror of src/cuda/arguments.rs");
+
+struct KeepArguments {
+    const float* log_shares; // [count]
+    float* weights;          // [count]
+    SamplerState* state;
+    u64 count;
+    u64 seed;
+    double log_threshold;
+};
+static_assert(sizeof(KeepArguments) == 48, "mirror of src/cuda/arguments.rs");

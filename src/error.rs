@@ -370,10 +370,8 @@ pub enum Error {
         max: u64,
     },
 
-    /// A weight or a share is negative or not finite, or a weight's power is not finite.
-    #[error(
-        "weight {index} is {weight}: it, and its power, must be finite and at least 0 (a share at most 1)"
-    )]
+    /// A weight is negative or not finite, or its power is not finite.
+    #[error("weight {index} is {weight}: it, and its power, must be finite and at least 0")]
     Weight {
         /// Which one.
         index: usize,

@@ -1,7 +1,7 @@
 //! Samplers: probabilities, chi-square tests with fixed seeds, expected counts, mixtures, bad input.
 
-use inbatch::cpu::{Pool, Sampler, mixed_log_q};
-use inbatch::sampling::{SamplerConfig, keep_probability, keeps};
+use inbatch::cpu::{DownSampler, Pool, Sampler, mixed_log_q};
+use inbatch::sampling::{DownSampling, SamplerConfig};
 use inbatch::{Error, LossConfig, cpu};
 
 fn uniform(range: u64) -> SamplerConfig {
@@ -293,18 +293,31 @@ fn pools_are_slices_of_one_extra_buffer() {
 #[test]
 fn down_sampling() {
     // word2vec's program: (sqrt(f / t) + 1) t / f.
-    let p = keep_probability(0.01, 1e-4).unwrap();
-    assert!((p - (10.0 + 1.0) / 100.0).abs() < 1e-15, "{p}");
-    assert_eq!(keep_probability(1e-4, 1e-4).unwrap(), 1.0);
-    assert_eq!((keep_probability(0.0, 1e-4).unwrap(), keep_probability(1e-300, 1.0).unwrap()), (1.0, 1.0));
-    for bad in [-0.1, 1.1, f64::NAN] {
-        assert!(matches!(keep_probability(bad, 1e-4), Err(Error::Weight { .. })));
-    }
+    let config = DownSampling::new(1e-4).unwrap();
+    let p = config.keep_probability(0.01f64.ln());
+    assert!((p - (10.0 + 1.0) / 100.0).abs() < 1e-14, "{p}");
+    let keep = |share: f64| config.keep_probability(share.ln());
+    assert_eq!((keep(1e-4), keep(0.0), keep(1e-300)), (1.0, 1.0, 1.0));
     for bad in [0.0, -1.0, f64::NAN, f64::INFINITY] {
-        assert!(matches!(keep_probability(0.5, bad), Err(Error::Threshold(_))));
+        assert!(matches!(DownSampling::new(bad), Err(Error::Threshold(_))));
     }
-    let kept = (0..20_000).filter(|row| keeps(1, 2, *row, p)).count() as f64;
+    let shares = vec![0.01f32.ln(); 20_000];
+    let mut weights = vec![f32::NAN; 20_000];
+    let mut sampler = DownSampler::new(config.seed(1));
+    sampler.weights(&shares, &mut weights).unwrap();
+    assert!(weights.iter().all(|weight| *weight == 0.0 || *weight == 1.0));
+    let kept = f64::from(weights.iter().sum::<f32>());
     assert!((kept - 20_000.0 * p).abs() < 4.0 * (20_000.0 * p * (1.0 - p)).sqrt(), "{kept}");
-    assert_eq!((0..50).filter(|row| keeps(1, 2, *row, 1.0)).count(), 50);
-    assert_eq!((0..50).filter(|row| keeps(1, 2, *row, 0.0)).count(), 0);
+    // Another call draws anew, a restart goes on.
+    let mut again = vec![f32::NAN; 20_000];
+    sampler.weights(&shares, &mut again).unwrap();
+    assert_ne!(weights, again);
+    let mut restarted = DownSampler::new(config.seed(1));
+    restarted.set_calls(sampler.calls() - 1);
+    restarted.weights(&shares, &mut weights).unwrap();
+    assert_eq!(weights, again);
+    // A share that is not known shows in the loss.
+    sampler.weights(&[f32::NAN, f32::NEG_INFINITY], &mut weights[..2]).unwrap();
+    assert!(weights[0].is_nan() && weights[1] == 1.0);
+    assert!(matches!(sampler.weights(&[0.0; 3], &mut weights), Err(Error::Length { what: "weights", .. })));
 }

@@ -1,107 +1,15 @@
 //! Losses over a class table: the oracle against TensorFlow's form (golden/make_table.py) and central differences, the CPU
 //! against the oracle, bad input.
 
+mod common;
+
+use common::table::{Case, Step, compare};
 use half::{bf16, f16};
 use inbatch::oracle::table::{Inputs, Outputs, evaluate};
 use inbatch::sampling::SamplerConfig;
 use inbatch::table::TableConfig;
-use inbatch::{Dtype, Element, Error, LossConfig, Reduction, cpu};
+use inbatch::{Element, Error, LossConfig, Reduction, cpu};
 use serde_json::Value;
-
-/// One problem on the host, embeddings as f32.
-#[derive(Clone, Debug)]
-struct Case {
-    dim: usize,
-    num_true: usize,
-    inputs: Vec<f32>,
-    weights: Vec<f32>,
-    biases: Option<Vec<f32>>,
-    labels: Vec<i64>,
-    sampled: Vec<i64>,
-    label_log_q: Vec<f32>,
-    sampled_log_q: Vec<f32>,
-    row_weights: Option<Vec<f32>>,
-}
-
-impl Case {
-    /// Few classes, so that hits are many; `sampled` may name a class twice.
-    fn random(rows: usize, dim: usize, classes: usize, num_true: usize, sampled: usize, seed: u64) -> Self {
-        let mut random = fastrand::Rng::with_seed(seed);
-        let mut values =
-            |n: usize, scale: f32| (0..n).map(|_| (random.f32() - 0.5) * scale).collect::<Vec<_>>();
-        let (inputs, weights) = (values(rows * dim, 3.0), values(classes * dim, 2.0));
-        let biases = (!seed.is_multiple_of(3)).then(|| values(classes, 4.0));
-        let label_log_q = values(rows * num_true, 6.0);
-        let sampled_log_q = values(sampled, 6.0);
-        let row_weights = seed.is_multiple_of(2).then(|| values(rows, 4.0));
-        let mut labels = Vec::new();
-        for _ in 0..rows {
-            let mut all: Vec<i64> = (0..classes as i64).collect();
-            random.shuffle(&mut all);
-            labels.extend_from_slice(&all[..num_true]);
-        }
-        let sampled = (0..sampled).map(|_| random.i64(0..classes as i64)).collect();
-        Self {
-            dim,
-            num_true,
-            inputs,
-            weights,
-            biases,
-            labels,
-            sampled,
-            label_log_q,
-            sampled_log_q,
-            row_weights,
-        }
-    }
-
-    fn rows(&self) -> usize {
-        self.inputs.len() / self.dim
-    }
-
-    /// The oracle on the embeddings as type `T` holds them.
-    fn expected<T: Element>(&self, config: &TableConfig, reduction: Reduction) -> Outputs {
-        let wide = |values: &[f32]| -> Vec<f64> { values.iter().map(|x| f64::from(*x)).collect() };
-        let stored = |values: &[f32]| -> Vec<f64> {
-            values.iter().map(|x| f64::from(T::from_f32(*x).to_f32())).collect()
-        };
-        let weights = self.row_weights.as_ref().map_or(vec![1.0; self.rows()], |weights| wide(weights));
-        let scale = match reduction {
-            Reduction::Mean => 1.0 / self.rows() as f64,
-            Reduction::WeightedMean => 1.0 / weights.iter().sum::<f64>(),
-            _ => 1.0,
-        };
-        let biases = self.biases.as_ref().map_or(vec![0.0; self.weights.len() / self.dim], |b| wide(b));
-        let coefficients: Vec<f64> = weights.iter().map(|weight| weight * scale).collect();
-        let mut outputs = evaluate(
-            config,
-            &Inputs {
-                dim: self.dim,
-                inputs: &stored(&self.inputs),
-                weights: &stored(&self.weights),
-                biases: &biases,
-                labels: &self.labels,
-                num_true: self.num_true,
-                sampled: &self.sampled,
-                log_q: Some((&wide(&self.label_log_q), &wide(&self.sampled_log_q))),
-                coefficients: &coefficients,
-            },
-        );
-        outputs.losses.iter_mut().zip(&weights).for_each(|(loss, weight)| *loss *= weight);
-        outputs
-    }
-}
-
-/// ||found - expected|| / ||expected||, the plain norm where nothing is expected.
-fn error(found: &[f64], expected: &[f64]) -> f64 {
-    assert_eq!(found.len(), expected.len());
-    let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|x| x * x).sum::<f64>().sqrt();
-    let size = norm(&mut expected.iter().copied());
-    norm(&mut found.iter().zip(expected).map(|(x, y)| x - y)) / if size == 0.0 { 1.0 } else { size }
-}
-
-/// f32 arithmetic at logits of some ten.
-const TOLERANCE: f64 = 5e-6;
 
 /// One step on the CPU against the oracle, outputs poisoned before.
 fn check<T: Element, G: Element>(case: &Case, config: TableConfig, reduction: Reduction) {
@@ -119,56 +27,29 @@ fn check<T: Element, G: Element>(case: &Case, config: TableConfig, reduction: Re
     let named = case.labels.len() + case.sampled.len();
     let poison = G::from_f32(f32::NAN);
     let mut d_inputs = vec![poison; inputs.len()];
-    let (mut ids, mut rows) = (vec![-7; named], vec![poison; named * case.dim]);
+    let (mut ids, mut d_weights) = (vec![-7; named], vec![poison; named * case.dim]);
     let mut d_biases = vec![f32::NAN; named];
-    let mut gradients = cpu::TableGradients::new(&mut d_inputs, &mut ids, &mut rows);
+    let mut gradients = cpu::TableGradients::new(&mut d_inputs, &mut ids, &mut d_weights);
     if case.biases.is_some() {
         gradients = gradients.biases(&mut d_biases);
     }
     let mut loss = cpu::TableLoss::new(config.reduction(reduction));
     let output = loss.step(&batch, &mut gradients).unwrap();
-    let expected = case.expected::<T>(&config, reduction);
-    let context = format!("{config:?} {reduction:?} {} -> {}", T::DTYPE, G::DTYPE);
     let wide = |values: &[G]| -> Vec<f64> { values.iter().map(|x| f64::from(x.to_f32())).collect() };
     let floats = |values: &[f32]| -> Vec<f64> { values.iter().map(|x| f64::from(*x)).collect() };
-    let within = |name: &str, found: &[f64], expected: &[f64], tolerance: f64| {
-        let error = error(found, expected);
-        assert!(error <= tolerance, "{context}: {name} off by {error:e}");
+    let (row_losses, unique) = (output.row_losses().to_vec(), output.unique());
+    let step = Step {
+        row_losses: floats(&row_losses),
+        d_inputs: wide(&d_inputs),
+        ids,
+        d_weights: wide(&d_weights),
+        d_biases: floats(&d_biases),
+        unique,
     };
-    let rounding = match G::DTYPE {
-        Dtype::F32 => 0.0,
-        Dtype::F16 => 2f64.powi(-11),
-        _ => 2f64.powi(-8),
-    };
-    within("losses", &floats(output.row_losses()), &expected.losses, TOLERANCE);
-    let row_losses = output.row_losses().to_vec();
-    let unique = output.unique();
-    // The sparse gradient, made dense: first appearances in order, each class once, nothing but -1 behind.
-    let mut seen = Vec::new();
-    case.labels.iter().chain(&case.sampled).for_each(|id| {
-        if !seen.contains(id) {
-            seen.push(*id);
-        }
-    });
-    assert_eq!(ids[..unique], seen, "{context}");
-    assert!(ids[unique..].iter().all(|id| *id == -1), "{context}");
-    assert!(rows[unique * case.dim..].iter().all(|x| x.to_f32().is_nan()), "{context}");
-    let mut d_weights = vec![0.0; case.weights.len()];
-    let mut dense_biases = vec![0.0; case.weights.len() / case.dim];
-    for (k, id) in seen.iter().enumerate() {
-        let class = *id as usize * case.dim;
-        let row = wide(&rows[k * case.dim..(k + 1) * case.dim]);
-        d_weights[class..class + case.dim].copy_from_slice(&row);
-        dense_biases[*id as usize] = f64::from(d_biases[k]);
-    }
-    within("d_inputs", &wide(&d_inputs), &expected.d_inputs, TOLERANCE + rounding);
-    within("d_weights", &d_weights, &expected.d_weights, TOLERANCE + rounding);
-    if case.biases.is_some() {
-        within("d_biases", &dense_biases, &expected.d_biases, TOLERANCE);
-    }
+    compare::<T, G>(case, &config, reduction, &step);
     // The loss alone has the same bits.
     let mut alone = cpu::TableLoss::new(config.reduction(reduction));
-    assert_eq!(alone.evaluate(&batch).unwrap().row_losses(), row_losses, "{context}");
+    assert_eq!(alone.evaluate(&batch).unwrap().row_losses(), row_losses);
 }
 
 fn softmax() -> TableConfig {
@@ -490,6 +371,12 @@ fn bad_input() {
     assert!(matches!(error(plain, empty), Error::NoRows));
     let ragged = cpu::TableBatch::new(&INPUTS, &WEIGHTS[..5], 2, &labels, 1, &sampled);
     assert!(matches!(error(plain, ragged), Error::NotRows { what: "the class weights", .. }));
+    // Biases take a dimension of their own.
+    let (wide, biases) = (vec![0.0f32; 1024], [0.0f32]);
+    let widest = || cpu::TableBatch::new(&wide, &wide, 1024, &[0], 1, &[0]);
+    assert!(cpu::TableLoss::new(plain).evaluate(&widest()).is_ok());
+    let error_of = cpu::TableLoss::new(plain).evaluate(&widest().biases(&biases)).unwrap_err();
+    assert!(matches!(error_of, Error::Dimension { dim: 1024, max: 1023 }), "{error_of}");
     let flat = cpu::TableBatch::new(&INPUTS, &WEIGHTS, 0, &labels, 1, &sampled);
     assert!(matches!(error(plain, flat), Error::Dimension { .. }));
 

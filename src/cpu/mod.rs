@@ -24,7 +24,7 @@ mod workspace;
 pub use bank::MemoryBank;
 pub use frequency::{FrequencyCounter, FrequencyEstimator};
 pub use loss::{InBatchLoss, Output};
-pub use sampler::{Pool, Sampler, mixed_log_q};
+pub use sampler::{DownSampler, Pool, Sampler, mixed_log_q};
 pub use table::{TableLoss, TableOutput};
 pub use view::{View, ViewMut};
 

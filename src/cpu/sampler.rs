@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use super::frequency::check_ids;
 use super::{Cpu, View, ViewMut};
 use crate::problem::check_length;
-use crate::sampling::{Mixture, SamplerConfig, draw};
+use crate::sampling::{DownSampling, Mixture, SamplerConfig, draw};
 use crate::{Error, Result};
 
 /// Draws ids; see [`crate::sampling`].
@@ -151,3 +151,46 @@ pub fn mixed_log_q<'a>(pools: &[Pool<'_>], log_q: impl Into<ViewMut<'a, f32>>) -
 
 /// A source of columns in slices; see [`crate::sampling::Pool`].
 pub type Pool<'a> = crate::sampling::Pool<'a, Cpu>;
+
+/// Draws which positives are kept; see [`DownSampling`].
+#[derive(Clone, Debug)]
+pub struct DownSampler {
+    config: DownSampling,
+    call: u64,
+}
+
+impl DownSampler {
+    /// No call made yet.
+    pub fn new(config: DownSampling) -> Self {
+        Self { config, call: 0 }
+    }
+
+    /// Row weights, `[n]` both: 1 for a positive that is kept, 0 for one that is not, given the log of its item's share
+    /// of all positives (`FrequencyCounter` with 1 draw).
+    ///
+    /// # Errors
+    /// [`Error::Length`].
+    pub fn weights<'a>(
+        &mut self,
+        log_shares: impl Into<View<'a, f32>>,
+        weights: impl Into<ViewMut<'a, f32>>,
+    ) -> Result<()> {
+        let (log_shares, weights) = (log_shares.into(), weights.into());
+        check_length("weights", Some(&weights), log_shares.0.len(), "one for each share")?;
+        for ((row, weight), log_share) in (0..).zip(weights.0.iter_mut()).zip(log_shares.0) {
+            *weight = self.config.weight(self.call, row, *log_share);
+        }
+        self.call += 1;
+        Ok(())
+    }
+
+    /// Calls made: with the seed, the whole state.
+    pub fn calls(&self) -> u64 {
+        self.call
+    }
+
+    /// Goes on after `calls` calls, as a checkpoint says.
+    pub fn set_calls(&mut self, calls: u64) {
+        self.call = calls;
+    }
+}

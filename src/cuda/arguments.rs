@@ -145,6 +145,20 @@ arguments! {
         log_range: f64, law: i32, unique: i32,
     }
 
+    Table: 296 {
+        inputs: u64, weights: u64, biases: u64, labels: u64, sampled: u64, label_log_q: u64, sampled_log_q: u64,
+        row_weights: u64, state: u64, rows: u64, label_rows: u64, sampled_rows: u64, ids: u64, hit_ids: u64,
+        bias: u64, lse: u64, maximum: u64, sum: u64, output: u64, loss: u64, a: u64, pulls: u64,
+        coefficient: u64, partials: u64, scalars: u64, places: u64,
+        d_inputs: u64, d_ids: u64, d_weights: u64, d_biases: u64,
+        classes: u64,
+        batch: i32, num_true: i32, sampled_count: i32, dim: i32, width: i32, link: i32, cut: Cut,
+    }
+
+    Keep: 48 {
+        log_shares: u64, weights: u64, state: u64, count: u64, seed: u64, log_threshold: f64,
+    }
+
     MixedLogQ: 160 {
         log_q: [u64; 8], log_scale: [f64; 8], log_total: f64,
         mixed: u64, count: u64,
@@ -184,5 +198,12 @@ pub(super) mod frequency_state {
 pub(super) mod sampler_state {
     pub(crate) const CALL: usize = 0;
     pub(crate) const TRIES: usize = 1;
+    pub(crate) const WORDS: usize = 2;
+}
+
+/// The struct `TableState`: u64 words at these places.
+pub(super) mod table_state {
+    pub(crate) const UNIQUE: usize = 0;
+    pub(crate) const UNKNOWN: usize = 1;
     pub(crate) const WORDS: usize = 2;
 }

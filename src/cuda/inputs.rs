@@ -70,6 +70,32 @@ impl<T> Inputs<T> {
     }
 }
 
+impl<T> Inputs<T> {
+    /// Rows against columns that are nobody's positive; `ids` of the columns and then of the rows, null: no exclusion.
+    pub(super) fn negatives(
+        problem: Problem,
+        config: LossConfig,
+        users: Span<T>,
+        columns: Span<T>,
+        ids: Span<i64>,
+        weights: Span<f32>,
+    ) -> Self {
+        Self {
+            problem,
+            config,
+            users,
+            items: columns,
+            extra: Span::NULL,
+            log_q: [Span::NULL; 3],
+            item_ids: [ids, Span::NULL, Span::NULL],
+            user_ids: Span::NULL,
+            user_log_q: Span::NULL,
+            weights,
+            bank: Bank::NONE,
+        }
+    }
+}
+
 impl<T: Element> Inputs<T> {
     /// Binds a batch that [`Problem::new`] has checked.
     pub(super) fn bind<'s>(

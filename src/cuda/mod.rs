@@ -45,6 +45,7 @@ mod rows;
 mod sampler;
 mod stream;
 mod stream_mma;
+mod table;
 mod view;
 mod workspace;
 
@@ -58,7 +59,8 @@ pub use loss::InBatchLoss;
 pub use module::{Ptx, ptx};
 pub use output::Output;
 pub use plan::{Hardware, Kernels, Plan, Sweep};
-pub use sampler::{Pool, Sampler, mixed_log_q};
+pub use sampler::{DownSampler, Pool, Sampler, mixed_log_q};
+pub use table::{TableLoss, TableOutput};
 pub use view::{View, ViewMut};
 
 use crate::{Backend, Element};
@@ -81,3 +83,9 @@ pub type Items<'a, T> = crate::Items<'a, Cuda, T>;
 
 /// Gradients in device memory; see [`crate::Gradients`].
 pub type Gradients<'a, G> = crate::Gradients<'a, Cuda, G>;
+
+/// Inputs of a loss over a class table, in device memory; see [`crate::table::TableBatch`].
+pub type TableBatch<'a, T> = crate::table::TableBatch<'a, Cuda, T>;
+
+/// Its gradients; see [`crate::table::TableGradients`].
+pub type TableGradients<'a, G> = crate::table::TableGradients<'a, Cuda, G>;

@@ -25,7 +25,7 @@ macro_rules! embedded {
     };
 }
 
-static FILES: [Ptx; 13] = embedded![
+static FILES: [Ptx; 14] = embedded![
     "rows",
     "columns",
     "bank",
@@ -38,7 +38,8 @@ static FILES: [Ptx; 13] = embedded![
     "stream_mma_wide_f16",
     "stream_mma_wide_bf16",
     "frequency",
-    "sampling"
+    "sampling",
+    "table"
 ];
 
 /// Every file of kernels that this build embeds: the PTX that will run.
@@ -58,6 +59,7 @@ pub(super) enum File {
     StreamMmaWide(usize),
     Frequency,
     Sampling,
+    Table,
 }
 
 impl File {
@@ -87,6 +89,7 @@ impl File {
             Self::StreamMmaWide(dtype) => 8 + dtype.max(1),
             Self::Frequency => 11,
             Self::Sampling => 12,
+            Self::Table => 13,
         }]
     }
 }

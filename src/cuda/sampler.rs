@@ -8,7 +8,7 @@ use super::module::File;
 use super::view::{View, ViewMut};
 use super::{Cuda, inputs::Guards};
 use crate::problem::check_length;
-use crate::sampling::{Law, Mixture, SamplerConfig};
+use crate::sampling::{DownSampling, Law, Mixture, SamplerConfig};
 use crate::{Length, Result};
 
 const WHAT: &str = "the sampler";
@@ -226,4 +226,75 @@ pub fn mixed_log_q<'a>(
     }
     // SAFETY: every pool has `count` elements, as `Mixture::new` has checked, and so has the result.
     unsafe { launch(device, File::Sampling, "mixed_log_q", Grid::threads(count), &arguments) }
+}
+
+/// Draws on the device which positives are kept; see [`DownSampling`]. The same weights as [`crate::cpu::DownSampler`];
+/// each replay of a captured graph draws anew.
+#[derive(Debug)]
+pub struct DownSampler {
+    device: Device,
+    config: DownSampling,
+    state: Buffer<u64>,
+}
+
+impl DownSampler {
+    /// No call made yet.
+    ///
+    /// # Errors
+    /// [`crate::Error::OutOfDeviceMemory`], [`crate::Error::Ptx`].
+    pub fn new(device: &Device, config: DownSampling) -> Result<Self> {
+        let mut state = Buffer::new(device, sampler_state::WORDS, WHAT)?;
+        state.fill(0)?;
+        device.modules().load(File::Sampling)?;
+        Ok(Self { device: device.clone(), config, state })
+    }
+
+    /// Enqueues row weights, `[n]` both: 1 for a positive that is kept, 0 for one that is not, given the log of its
+    /// item's share of all positives (`FrequencyCounter` with 1 draw).
+    ///
+    /// # Errors
+    /// [`crate::Error::Length`], [`crate::Error::Elsewhere`].
+    pub fn weights<'a>(
+        &mut self,
+        log_shares: impl Into<View<'a, f32>>,
+        weights: impl Into<ViewMut<'a, f32>>,
+    ) -> Result<()> {
+        let (log_shares, mut weights) = (log_shares.into(), weights.into());
+        let count = log_shares.length();
+        check_length("weights", Some(&weights), count, "one for each share")?;
+        let source = log_shares.bind(&self.device, "log_shares")?;
+        let target = weights.bind(&self.device, "weights")?;
+        let (log_threshold, seed) = self.config.parameters();
+        let arguments = arguments::Keep {
+            log_shares: source.pointer,
+            weights: target.pointer,
+            state: Span::from(&self.state).holds(sampler_state::WORDS, "the state")?,
+            count: count as u64,
+            seed,
+            log_threshold,
+        };
+        let (device, one) = (&self.device, Grid { blocks: [1, 1, 1], threads: 1, shared: 0 });
+        if count > 0 {
+            // SAFETY: both buffers have `count` elements, as `check_length` has seen.
+            unsafe { launch(device, File::Sampling, "keep_positives", Grid::threads(count), &arguments)? };
+        }
+        // SAFETY: the kernel touches nothing but the state, whose length is checked above.
+        unsafe { launch(device, File::Sampling, "keep_advance", one, &arguments) }
+    }
+
+    /// Waits, then returns the number of calls made: with the seed, the whole state.
+    ///
+    /// # Errors
+    /// [`crate::Error::Driver`].
+    pub fn calls(&self) -> Result<u64> {
+        Ok(self.state.read(sampler_state::WORDS)?.get(sampler_state::CALL).copied().unwrap_or(0))
+    }
+
+    /// Waits, and goes on after `calls` calls, as a checkpoint says.
+    ///
+    /// # Errors
+    /// [`crate::Error::Driver`].
+    pub fn set_calls(&mut self, calls: u64) -> Result<()> {
+        self.state.write(&[calls])
+    }
 }

@@ -7,12 +7,14 @@
 //! bits, and a replayed CUDA graph draws new ones.
 
 mod alias;
+mod keep;
 mod mixed;
 mod philox;
 
 use std::sync::Arc;
 
 pub(crate) use alias::Table;
+pub use keep::DownSampling;
 pub(crate) use mixed::Mixture;
 pub use mixed::Pool;
 pub(crate) use philox::draw;
@@ -185,29 +187,4 @@ impl SamplerConfig {
             }
         }
     }
-}
-
-/// word2vec's probability of keeping a positive, so that popular items do not crowd out the others:
-/// `min(1, (sqrt(f / t) + 1) t / f)`, with `f` the item's share of all positives and `t` the threshold (1e-5 to 1e-3).
-/// Keep the row with this probability, or give dropped rows weight 0, which takes them out of every sum exactly.
-///
-/// (The paper, Mikolov et al. 2013, has `sqrt(t / f)`; the program has this.)
-///
-/// # Errors
-/// [`Error::Weight`] for a share outside `[0, 1]`, [`Error::Threshold`] unless `threshold` is finite and above 0.
-pub fn keep_probability(share: f64, threshold: f64) -> Result<f64> {
-    if !(0.0..=1.0).contains(&share) {
-        return Err(Error::Weight { index: 0, weight: share });
-    }
-    if !(threshold > 0.0 && threshold.is_finite()) {
-        return Err(Error::Threshold(threshold));
-    }
-    let ratio = threshold / share;
-    Ok(if ratio.is_finite() { (((1.0 / ratio).sqrt() + 1.0) * ratio).min(1.0) } else { 1.0 })
-}
-
-/// Whether row `row` of step `step` keeps its positive, given [`keep_probability`]: the same answer on every machine.
-pub fn keeps(seed: u64, step: u64, row: u64, probability: f64) -> bool {
-    let [random, _] = draw(seed, step, row);
-    ((random >> 11) as f64) * (1.0 / (1u64 << 53) as f64) < probability
 }

@@ -16,7 +16,7 @@ fn configs() -> [FrequencyConfig; 5] {
         FrequencyConfig::last_interval(50).unwrap(),
         FrequencyConfig::hashed(16, 1, 0.3).unwrap(),
         FrequencyConfig::hashed(101, 4, 0.05).unwrap().seed(99).start_interval(7.0).unwrap(),
-        FrequencyConfig::hashed(1 << 20, 2, 0.7).unwrap().clip(1.5, 40.0).unwrap(),
+        FrequencyConfig::hashed(1 << 20, 2, 0.7).unwrap().clip(3.0, 40.0).unwrap(),
     ]
 }
 
@@ -159,7 +159,7 @@ fn bad_calls() {
 /// A captured step counts on: each replay sees later steps, and its log q goes into the loss on the device.
 #[test]
 fn replays_in_a_graph() {
-    let gpu = gpu();
+    let _gpu = gpu();
     let context = CudaContext::new(0).unwrap();
     // SAFETY: each buffer below is used on one stream only.
     unsafe { context.disable_event_tracking() };
@@ -208,6 +208,4 @@ fn replays_in_a_graph() {
             );
         }
     }
-    drop(graph);
-    drop(gpu);
 }

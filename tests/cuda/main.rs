@@ -22,3 +22,4 @@ mod same_bits;
 mod sampling;
 mod subject;
 mod support;
+mod table;

@@ -4,9 +4,9 @@ use std::collections::HashSet;
 
 use inbatch::cuda::cudarc::driver::CudaContext;
 use inbatch::cuda::cudarc::driver::sys::{CUgraphInstantiate_flags, CUstreamCaptureMode};
-use inbatch::cuda::{Device, Pool, Sampler, mixed_log_q};
-use inbatch::sampling::SamplerConfig;
-use inbatch::{Error, cpu};
+use inbatch::cuda::{self, Device, DownSampler, FrequencyCounter, Pool, Sampler, mixed_log_q};
+use inbatch::sampling::{DownSampling, SamplerConfig};
+use inbatch::{Error, LossConfig, cpu};
 
 use crate::support::{Gpu, Random, bits, gpu};
 
@@ -93,10 +93,37 @@ fn mixtures_agree(gpu: &Gpu) {
     }
 }
 
+/// Weights of 1 and 0, call by call.
+fn down_samplers_agree(gpu: &Gpu) {
+    let stream = gpu.device.stream();
+    let config = DownSampling::new(1e-3).unwrap().seed(77);
+    let mut here = DownSampler::new(&gpu.device, config).unwrap();
+    let mut there = cpu::DownSampler::new(config);
+    let mut shares = Random(6).floats(700, -14.0, 0.0);
+    shares[3] = f32::NAN;
+    let shares_d = stream.clone_htod(&shares).unwrap();
+    for call in 1..=3 {
+        let mut weights = vec![POISON; shares.len()];
+        let mut weights_d = stream.clone_htod(&weights).unwrap();
+        here.weights(&shares_d, &mut weights_d).unwrap();
+        there.weights(&shares, &mut weights).unwrap();
+        let mut found = stream.clone_dtoh(&weights_d).unwrap();
+        assert!(found[3].is_nan() && weights[3].is_nan());
+        (found[3], weights[3]) = (0.0, 0.0);
+        assert_eq!(bits(&found), bits(&weights), "call {call}");
+        assert!(weights.contains(&0.0) && weights.contains(&1.0));
+        assert_eq!((here.calls().unwrap(), there.calls()), (call, call));
+        here.set_calls(call).unwrap();
+    }
+    let mut short = stream.clone_htod(&[POISON]).unwrap();
+    assert!(matches!(here.weights(&shares_d, &mut short), Err(Error::Length { what: "weights", .. })));
+}
+
 /// Each kernel of sampling.cu, compared with the CPU.
 pub(crate) fn every_kernel(gpu: &Gpu) {
     samplers_agree(gpu);
     mixtures_agree(gpu);
+    down_samplers_agree(gpu);
 }
 
 #[test]
@@ -173,7 +200,7 @@ pub(crate) fn ids_outside(gpu: &Gpu) {
 /// Each replay of a captured sample draws what the next call would.
 #[test]
 fn replays_draw_new_ids() {
-    let gpu = gpu();
+    let _gpu = gpu();
     let context = CudaContext::new(0).unwrap();
     // SAFETY: each buffer below is used on one stream only.
     unsafe { context.disable_event_tracking() };
@@ -198,5 +225,78 @@ fn replays_draw_new_ids() {
             assert_eq!(bits(&stream.clone_dtoh(&log_q_d).unwrap()), bits(&log_q), "replay {replay}");
         }
     }
-    drop(gpu);
+}
+
+/// Mixed negatives from ids to the loss on the device: two pools in one extra buffer, log Q* over three pools on every
+/// column, nothing read back in between; the CPU on the same ids says the same.
+#[test]
+fn mixed_negatives_into_the_loss() {
+    let gpu = gpu();
+    let stream = gpu.device.stream();
+    let mut random = Random(9);
+    let (dim, rows, catalogue) = (5, 6, 40usize);
+    let popularity: Vec<f64> = (0..catalogue).map(|k| 1.0 / (k + 1) as f64).collect();
+    let laws = [
+        SamplerConfig::uniform(40).unwrap().seed(1),
+        SamplerConfig::unigram(&popularity, 0.75, 0).unwrap().seed(2).without_replacement(),
+    ];
+    let batch_ids: Vec<i64> = (0..rows).map(|_| random.below(40) as i64).collect();
+    let (users, items, extra): (Vec<f32>, Vec<f32>, Vec<f32>) =
+        (random.values(rows * dim), random.values(rows * dim), random.values(7 * dim));
+    let config = LossConfig::new(0.3).unwrap().exclude_same_item(true);
+
+    // The batch, four uniform ones, three popular ones.
+    let mut ids = stream.clone_htod(&[batch_ids.clone(), vec![0; 7]].concat()).unwrap();
+    let floats = |n: usize| stream.clone_htod(&vec![POISON; n]).unwrap();
+    let (mut counts, mut own) = (FrequencyCounter::new(&gpu.device, catalogue).unwrap(), floats(4));
+    let mut uniform = Sampler::new(&gpu.device, laws[0].clone(), 4).unwrap();
+    let mut popular = Sampler::new(&gpu.device, laws[1].clone(), 3).unwrap();
+    uniform.sample(ids.slice_mut(rows..rows + 4), own.slice_mut(..4)).unwrap();
+    popular.sample(ids.slice_mut(rows + 4..), own.slice_mut(..3)).unwrap();
+    counts.update(ids.slice(..rows)).unwrap();
+    let (mut q, mut log_q) = ([floats(13), floats(13), floats(13)], floats(13));
+    counts.log_q(1, &ids, &mut q[0]).unwrap();
+    uniform.log_q(&ids, &mut q[1]).unwrap();
+    popular.log_q(&ids, &mut q[2]).unwrap();
+    let pools =
+        [Pool::probabilities(rows, &q[0]), Pool::expected_counts(4, &q[1]), Pool::expected_counts(3, &q[2])];
+    mixed_log_q(&gpu.device, &pools, &mut log_q).unwrap();
+    let (users_d, items_d) = (stream.clone_htod(&users).unwrap(), stream.clone_htod(&items).unwrap());
+    let extra_d = stream.clone_htod(&extra).unwrap();
+    let negatives = cuda::Items::new(&extra_d).log_q(log_q.slice(rows..)).item_ids(ids.slice(rows..));
+    let batch = cuda::Batch::new(&users_d, &items_d, dim)
+        .log_q(log_q.slice(..rows))
+        .item_ids(ids.slice(..rows))
+        .extra(negatives);
+    let mut loss = cuda::InBatchLoss::new(&gpu.device, config).unwrap();
+    let found = loss.evaluate(&batch).unwrap().row_losses().unwrap();
+
+    let ids = stream.clone_dtoh(&ids).unwrap();
+    assert_eq!(ids[..rows], batch_ids);
+    let share = |id: i64| batch_ids.iter().filter(|other| **other == id).count().max(1) as f64 / rows as f64;
+    // The unique sample took as many draws as the device says; its first call on the CPU is the same.
+    let mut twin = cpu::Sampler::new(laws[1].clone(), 3).unwrap();
+    let (mut drawn, mut drawn_log_q) = ([0; 3], [0.0; 3]);
+    twin.sample(&mut drawn, &mut drawn_log_q).unwrap();
+    assert_eq!(ids[rows + 4..], drawn);
+    let expected_log_q: Vec<f32> = ids
+        .iter()
+        .map(|id| {
+            let p = laws[1].probability(*id);
+            let of_popular = -(twin.tries() as f64 * (-p).ln_1p()).exp_m1();
+            ((rows as f64 * share(*id) + 4.0 / 40.0 + of_popular) / (rows as f64 + 7.0)).ln() as f32
+        })
+        .collect();
+    for (found, expected) in stream.clone_dtoh(&log_q).unwrap().iter().zip(&expected_log_q) {
+        assert!((found - expected).abs() <= 1e-5 * expected.abs().max(1.0), "{found} {expected}");
+    }
+    let negatives = cpu::Items::new(&extra).log_q(&expected_log_q[rows..]).item_ids(&ids[rows..]);
+    let batch = cpu::Batch::new(&users, &items, dim)
+        .log_q(&expected_log_q[..rows])
+        .item_ids(&batch_ids)
+        .extra(negatives);
+    let mut loss = cpu::InBatchLoss::new(config).unwrap();
+    for (found, expected) in found.iter().zip(loss.evaluate(&batch).unwrap().row_losses()) {
+        assert!((found - expected).abs() <= 2e-5 * expected.abs().max(0.1), "{found} {expected}");
+    }
 }

@@ -23,6 +23,9 @@ use crate::{Dtype, Element, Error, LossConfig, Objective, Problem, Reduction, Re
 
 /// Sampled softmax, NCE or negative sampling over a class table; see [`crate::table`].
 ///
+/// Sampled classes take part by two sweeps like the in-batch loss's, so that there is no `B x S` matrix. Beside the workspace,
+/// a step allocates some 50 bytes for each label and sampled class, to find those that are the same.
+///
 /// ```
 /// use inbatch::{cpu, sampling::SamplerConfig, table::TableConfig};
 /// let (classes, dim) = (100, 2);

@@ -14,7 +14,7 @@ use crate::common::spec::{BankSpec, Spec};
 use crate::common::{edges, limits, properties};
 use crate::subject::Cuda;
 use crate::support::{Case, Gpu, Grads, OnDevice, Real, Results, Shape, step};
-use crate::{bank, frequency, kernels, oracle, parameters, sampling};
+use crate::{bank, frequency, kernels, oracle, parameters, sampling, table};
 
 /// A case. Which kernels it launches is measured.
 pub(super) struct FastCase {
@@ -137,6 +137,7 @@ pub(super) static CASES: &[FastCase] = &[
     property!("zero rows", bare(), edges::zero_rows_normalised),
     property!("extreme norms", bare(), edges::extreme_norms_normalised),
     property!("neutral options", everything(F32, F32, 4), edges::neutral_options),
+    case!("class tables", FEW, table::every_kernel),
     case!("frequencies", FEW, frequency::every_kernel),
     case!("unknown ids", FEW, frequency::unknown_ids),
     case!("samplers", FEW, sampling::every_kernel),
