@@ -17,7 +17,7 @@ use draw::draw;
 use trial::{Bench, Verdict};
 
 /// Mutants of each kernel.
-const EACH: usize = 4;
+const EACH: usize = 2;
 
 const SEED: u64 = 20_261_128;
 

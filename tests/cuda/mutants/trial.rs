@@ -59,9 +59,14 @@ impl Bench {
     }
 
     fn measure(&self, case: &FastCase) -> Launches {
+        let begin = std::time::Instant::now();
         let failure = self.run(case, "none").err();
         assert_eq!(failure, None, "{} fails on the kernels that ship", case.name);
-        self.emulator.kernels().into_iter().map(|run| (run.name, run.warp_instructions)).collect()
+        let launches: Launches =
+            self.emulator.kernels().into_iter().map(|run| (run.name, run.warp_instructions)).collect();
+        let instructions = launches.values().sum::<u64>();
+        println!("{}: {instructions} warp instructions, {:.2} s", case.name, begin.elapsed().as_secs_f64());
+        launches
     }
 
     /// The cases that launch `kernel`, those that cost least first, each with the instructions that no kernel of it
