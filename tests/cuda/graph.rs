@@ -1,11 +1,11 @@
 //! A training step in a CUDA graph: captured once, replayed past the bank's wrap-around.
 
 use half::{bf16, f16};
-use inbatch::LossConfig;
 use inbatch::bank::BankConfig;
 use inbatch::cuda::cudarc::driver::CudaContext;
 use inbatch::cuda::cudarc::driver::sys::{CUgraphInstantiate_flags, CUstreamCaptureMode};
 use inbatch::cuda::{Device, InBatchLoss, MemoryBank};
+use inbatch::{LearnedTemperature, LossConfig, Objective};
 
 use crate::support::{Case, Grads, OnDevice, Real, bits, gpu};
 
@@ -96,6 +96,52 @@ fn replays_equal_eager_steps<T: Real>(dim: usize) {
     }
     assert_eq!(captured.bank.len().unwrap(), CAPACITY, "the ring has wrapped around");
     drop(graph);
+    drop(gpu);
+}
+
+/// Counting, both links, both directions, and a step of descent on the parameters that the next replay then uses.
+#[test]
+fn learnt_parameters_move_in_replays() {
+    let gpu = gpu();
+    let context = CudaContext::new(0).unwrap();
+    // SAFETY: each buffer below is used on one stream only.
+    unsafe { context.disable_event_tracking() };
+    let device = Device::on_stream(context.new_stream().unwrap()).unwrap();
+    let case = Case::<f32>::random((7, 7, 0, 12, 0), 40);
+    let inputs = OnDevice::new(&device, &case);
+    let learned = LearnedTemperature::new(0.5).unwrap();
+    let plain = LossConfig::new(0.5).unwrap().normalize(true).metrics(true);
+    let sigmoid = plain.objective(Objective::Sigmoid { bias: -2.0 }).unwrap();
+    for config in [sigmoid, plain.symmetric(true)] {
+        let has_bias = config == sigmoid;
+        let mut gradients = Grads::<f32>::poisoned(&device, &case);
+        let mut step = |loss: &mut InBatchLoss| {
+            loss.step(&inputs.batch(false, true), &mut gradients.view(false)).unwrap();
+            loss.descend_temperature(&learned, 0.1).unwrap();
+            if has_bias {
+                loss.descend_bias(0.1).unwrap();
+            }
+        };
+        let [mut eager, mut captured] = [(); 2].map(|()| {
+            let mut loss = InBatchLoss::new(&device, config).unwrap();
+            loss.reserve(&case.problem()).unwrap();
+            loss
+        });
+        device.synchronize().unwrap();
+        device.stream().begin_capture(CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL).unwrap();
+        step(&mut captured);
+        let graph = device.stream().end_capture(CUgraphInstantiate_flags(0)).unwrap().expect("a graph");
+        let mut last = 0.5;
+        for _ in 0..4 {
+            step(&mut eager);
+            graph.launch().unwrap();
+            let (temperature, bias) = (captured.temperature().unwrap(), captured.bias().unwrap());
+            assert_eq!((temperature, bias), (eager.temperature().unwrap(), eager.bias().unwrap()));
+            assert_ne!(temperature, last, "nothing was learnt");
+            last = temperature;
+        }
+        drop(graph);
+    }
     drop(gpu);
 }
 
