@@ -178,6 +178,7 @@ struct ObjectiveArguments {
     const unsigned* negatives; // [B] n_i, or null where the objective does not count
     const float* log_q;     // [C] of the batch, or null
     const Scalars* scalars;
+    const float* other;     // [B] weighted losses of the other direction, to be averaged with, or null
     float* loss;            // [B] weighted
     float* a;               // [B]
     float* b;               // [B]
@@ -189,7 +190,7 @@ struct ObjectiveArguments {
     float logq_scale;
     int padding;
 };
-static_assert(sizeof(ObjectiveArguments) == 120, "mirror of src/cuda/arguments.rs");
+static_assert(sizeof(ObjectiveArguments) == 128, "mirror of src/cuda/arguments.rs");
 
 // The order of inbatch::Reduction.
 enum ReductionKind { MEAN = 0, WEIGHTED_MEAN = 1, SUM = 2, NONE = 3 };
@@ -238,6 +239,26 @@ struct RowGradientsArguments {
 };
 static_assert(sizeof(RowGradientsArguments) == 232, "mirror of src/cuda/arguments.rs");
 
+// One direction of a symmetric loss.
+struct Direction {
+    const float* a;
+    const float* b;
+    const float* sum;             // [B] l_i
+    float* coefficient;           // [B] g_i a_i / l_i / 2
+    float* positive_coefficient;  // [B] g_i b_i / 2, of both directions
+};
+
+struct SymmetricArguments {
+    Direction users;
+    Direction items;
+    const float* weights;         // or null
+    const float* upstream;        // null: ones
+    const Scalars* scalars;
+    int rows;
+    int upstream_per_row;
+};
+static_assert(sizeof(SymmetricArguments) == 112, "mirror of src/cuda/arguments.rs");
+
 struct ReduceTermsArguments {
     const float* terms;        // [B]
     const float* bias_terms;   // [B] or null
@@ -247,6 +268,17 @@ struct ReduceTermsArguments {
     int top; // of the scaled coefficients: the largest has this exponent
 };
 static_assert(sizeof(ReduceTermsArguments) == 40, "mirror of src/cuda/arguments.rs");
+
+struct UpdateParametersArguments {
+    Scalars* scalars;
+    const float* parameter;  // [1] log(1/tau) of the caller's own, or null: a step of descent
+    const float* bias;       // [1] the caller's own, or null: a step of descent
+    float temperature_rate;
+    float bias_rate;
+    float low;               // bounds of log(1/tau)
+    float high;
+};
+static_assert(sizeof(UpdateParametersArguments) == 40, "mirror of src/cuda/arguments.rs");
 
 struct ColumnGradientsArguments {
     Columns columns;
@@ -262,13 +294,14 @@ struct ColumnGradientsArguments {
     void* d_extra;                      // [E, dim] or null
     float* d_log_q;                     // [C] or null
     float* d_extra_log_q;               // [E] or null
+    float* temperature_term;            // [owned] tau <v_j, dv_j>, or null
     Cut cut;                            // of the backward; its owners: C, or C + E with one of the extra gradients
     int rows;
     int offset;
     float logq_scale;
     int inside;
 };
-static_assert(sizeof(ColumnGradientsArguments) == 176, "mirror of src/cuda/arguments.rs");
+static_assert(sizeof(ColumnGradientsArguments) == 184, "mirror of src/cuda/arguments.rs");
 
 struct BankPushArguments {
     const void* embeddings;   // [count, dim]

@@ -103,12 +103,15 @@ __device__ __forceinline__ void column_gradients(const ColumnGradientsArguments&
     }
 
     float along = 0.0f; // tau <v_j, dv_j>
-    if (a.column_norms != nullptr) {
+    if (a.column_norms != nullptr || a.temperature_term != nullptr) {
 #pragma unroll 1
         for (int d = lane; d < dim; d += WARP) {
             along = fmaf(unit(item[d], norm), difference(d), along);
         }
         along = warp_sum(along);
+    }
+    if (a.temperature_term != nullptr && lane == 0) {
+        a.temperature_term[column] = along;
     }
     G* out = static_cast<G*>(extra ? a.d_extra : a.d_items) + index * dim;
     const float inverse_temperature = a.scalars->inverse_temperature;

@@ -138,7 +138,8 @@ extern "C" __global__ void __launch_bounds__(BLOCK) objective_rows(const Objecti
     }
     const RowTerm term = alone ? RowTerm{0.0f, 0.0f, 0.0f, 0.0f} : objective(a.objective, a.parameter, inputs);
     const float weight = a.weights == nullptr ? 1.0f : a.weights[row];
-    a.loss[row] = weight == 0.0f ? 0.0f : weight * term.loss;
+    const float loss = weight == 0.0f ? 0.0f : weight * term.loss;
+    a.loss[row] = a.other == nullptr ? loss : 0.5f * (loss + a.other[row]);
     a.a[row] = term.negative;
     a.b[row] = term.positive;
     if (a.direct != nullptr) {
@@ -224,6 +225,46 @@ extern "C" __global__ void __launch_bounds__(BLOCK) reduce_terms(const ReduceTer
         if (threadIdx.x == 0) {
             a.scalars->d_bias = static_cast<float>(bias);
         }
+    }
+}
+
+// What both second sweeps of a symmetric loss need of each pair: half of either direction's coefficients, and the whole of
+// the positive's.
+extern "C" __global__ void __launch_bounds__(BLOCK) symmetric_coefficients(const SymmetricArguments a) {
+    const i64 row = static_cast<i64>(blockIdx.x) * BLOCK + threadIdx.x;
+    if (row >= a.rows) {
+        return;
+    }
+    float g = a.upstream == nullptr ? 1.0f : a.upstream[a.upstream_per_row ? row : 0];
+    g *= 0.5f * a.scalars->row_scale * (a.weights == nullptr ? 1.0f : a.weights[row]);
+    const bool counts = g != 0.0f;
+    float positive = 0.0f;
+    auto direction = [&](const Direction& d) {
+        const float negative = counts ? g * d.a[row] : 0.0f;
+        d.coefficient[row] = negative == 0.0f ? 0.0f : negative / d.sum[row];
+        positive += counts ? g * d.b[row] : 0.0f;
+    };
+    direction(a.users);
+    direction(a.items);
+    a.users.positive_coefficient[row] = positive;
+    a.items.positive_coefficient[row] = positive;
+}
+
+// The temperature by its logarithm, within bounds, and the sigmoid link's bias: taken from the caller's own parameters, or
+// moved against the last gradients. One thread. A NaN passes every bound, so that it is seen.
+extern "C" __global__ void update_parameters(const UpdateParametersArguments a) {
+    Scalars& scalars = *a.scalars;
+    if (a.parameter != nullptr || a.temperature_rate != 0.0f) {
+        float parameter = a.parameter != nullptr
+            ? *a.parameter
+            : logf(scalars.inverse_temperature) - a.temperature_rate * scalars.d_log_inverse_temperature;
+        parameter = parameter < a.low ? a.low : parameter > a.high ? a.high : parameter;
+        scalars.inverse_temperature = expf(parameter);
+    }
+    if (a.bias != nullptr) {
+        scalars.bias = *a.bias;
+    } else if (a.bias_rate != 0.0f) {
+        scalars.bias -= a.bias_rate * scalars.d_bias;
     }
 }
 

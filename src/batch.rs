@@ -40,6 +40,7 @@ pub struct Batch<'a, B: Backend, T: Element> {
     pub(crate) dim: usize,
     pub(crate) offset: usize,
     pub(crate) log_q: Option<B::View<'a, f32>>,
+    pub(crate) user_log_q: Option<B::View<'a, f32>>,
     pub(crate) item_ids: Option<B::View<'a, i64>>,
     pub(crate) user_ids: Option<B::View<'a, i64>>,
     pub(crate) weights: Option<B::View<'a, f32>>,
@@ -56,6 +57,7 @@ impl<'a, B: Backend, T: Element> Batch<'a, B, T> {
             dim,
             offset: 0,
             log_q: None,
+            user_log_q: None,
             item_ids: None,
             user_ids: None,
             weights: None,
@@ -74,6 +76,12 @@ impl<'a, B: Backend, T: Element> Batch<'a, B, T> {
     /// `[C]` natural logarithms of each item's sampling probability (or expected count).
     pub fn log_q(mut self, log_q: impl Into<B::View<'a, f32>>) -> Self {
         self.log_q = Some(log_q.into());
+        self
+    }
+
+    /// `[B]` the same of each user, as a negative of items: for [`LossConfig::symmetric`](crate::LossConfig::symmetric).
+    pub fn user_log_q(mut self, log_q: impl Into<B::View<'a, f32>>) -> Self {
+        self.user_log_q = Some(log_q.into());
         self
     }
 

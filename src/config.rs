@@ -80,6 +80,8 @@ pub(crate) struct SweepFeatures {
     pub(crate) counts: bool,
     /// Sweep 1 accumulates the weighted column bias, which the temperature's gradient needs.
     pub(crate) moment: bool,
+    /// Columns have a loss of their own: sweep 2 adds two weights, and runs for the users too.
+    pub(crate) symmetric: bool,
 }
 
 /// How row losses become the loss.
@@ -116,6 +118,7 @@ pub struct LossConfig {
     objective: Objective,
     logq_order: LogQOrder,
     metrics: bool,
+    symmetric: bool,
 }
 
 impl LossConfig {
@@ -141,6 +144,7 @@ impl LossConfig {
             objective: Objective::default(),
             logq_order: LogQOrder::default(),
             metrics: false,
+            symmetric: false,
         })
     }
 
@@ -219,6 +223,18 @@ impl LossConfig {
         self
     }
 
+    /// Averages the loss of users against items and that of items against users (CLIP, sentence-transformers'
+    /// `MultipleNegativesSymmetricRankingLoss`): row i's loss is the mean of user i's among the items and item i's among
+    /// the users. Items and users of the batch alone: as many items as users, no extra negatives, no bank. Log q may be
+    /// given for the items ([`Batch::log_q`](crate::Batch::log_q)), for the users
+    /// ([`Batch::user_log_q`](crate::Batch::user_log_q)), or for both. What is excluded is excluded either way. For
+    /// [`Objective::Softmax`], [`Objective::AdditiveMargin`] and [`Objective::Decoupled`], with log q outside the
+    /// temperature. Counts and log-sum-exp are those of the users' rows. A user of weight 0 stays a negative of the items.
+    pub fn symmetric(mut self, symmetric: bool) -> Self {
+        self.symmetric = symmetric;
+        self
+    }
+
     /// Counts, in the same sweep, each positive's rank, its negatives and its excluded pairs: see
     /// [`Metrics`](crate::Metrics).
     pub fn metrics(mut self, metrics: bool) -> Self {
@@ -276,6 +292,11 @@ impl LossConfig {
         self.metrics
     }
 
+    /// Whether items are ranked against users, too.
+    pub fn is_symmetric(&self) -> bool {
+        self.symmetric
+    }
+
     /// Whether log q enters the positive's logit.
     pub(crate) fn corrects_positive(&self) -> bool {
         self.positive_correction == PositiveCorrection::Corrected
@@ -300,6 +321,7 @@ impl LossConfig {
             },
             counts: self.metrics || needs_count,
             moment: self.logq_order == LogQOrder::InsideTemperature && self.logq_scale != 0.0,
+            symmetric: self.symmetric,
         }
     }
 }

@@ -492,6 +492,17 @@ pub enum Error {
     )]
     NoBiasGradient,
 
+    /// The bounds of a learnt temperature are no range.
+    #[error(
+        "a temperature cannot stay between {lowest} and {highest}: bounds are finite, above 0, the lowest first"
+    )]
+    TemperatureRange {
+        /// The lower bound.
+        lowest: f32,
+        /// The upper bound.
+        highest: f32,
+    },
+
     /// A tensor or stream of another library cannot be used as it is.
     #[error("{what} cannot be used: {why}")]
     Foreign {

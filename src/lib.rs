@@ -21,6 +21,7 @@ mod portable;
 mod problem;
 pub mod sampling;
 pub mod table;
+mod temperature;
 
 pub use batch::{Backend, BankColumns, Batch, Gradients, Items, Length};
 pub use config::{LogQOrder, LossConfig, Objective, PositiveCorrection, Reduction};
@@ -28,6 +29,7 @@ pub use element::{Dtype, Element};
 pub use error::{Error, Result, Segment};
 pub use metrics::Metrics;
 pub use problem::Problem;
+pub use temperature::LearnedTemperature;
 
 /// The README's code compiles and runs.
 #[cfg(all(doctest, feature = "cuda"))]
@@ -38,3 +40,8 @@ struct Readme;
 #[cfg(doctest)]
 #[doc = include_str!("../docs/sampling.md")]
 struct Sampling;
+
+/// And that of docs/losses.md.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/losses.md")]
+struct Losses;

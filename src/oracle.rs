@@ -44,6 +44,8 @@ pub struct Inputs<'a> {
     pub offset: usize,
     /// `[N]`.
     pub log_q: Option<&'a [f64]>,
+    /// `[B]`, for [`LossConfig::symmetric`].
+    pub user_log_q: Option<&'a [f64]>,
     /// `[N]`.
     pub item_ids: Option<&'a [i64]>,
     /// `[B]`.
@@ -129,12 +131,40 @@ pub fn evaluate(config: &LossConfig, inputs: &Inputs<'_>) -> Result<Outputs> {
 /// # Errors
 /// As [`evaluate`].
 pub fn evaluate_at(config: &LossConfig, inputs: &Inputs<'_>, parameters: Parameters) -> Result<Outputs> {
+    if config.is_symmetric() {
+        return symmetric(config, inputs, parameters);
+    }
     let shape = Shape::of(config, inputs)?;
     let users = Embeddings::new(&[inputs.users], inputs.dim, config.normalizes());
     let columns =
         Embeddings::new(&[inputs.items, inputs.extra, inputs.bank], inputs.dim, config.normalizes());
     let dense = Dense { config, inputs, shape, parameters, users, columns };
     Ok(dense.evaluate())
+}
+
+/// The mean of both directions: the same loss with users and items exchanged. Counts and log-sum-exp are the users'.
+fn symmetric(config: &LossConfig, inputs: &Inputs<'_>, parameters: Parameters) -> Result<Outputs> {
+    let one_way = config.symmetric(false);
+    let forth = evaluate_at(&one_way, &Inputs { user_log_q: None, ..*inputs }, parameters)?;
+    let exchanged = Inputs {
+        users: inputs.items,
+        items: inputs.users,
+        log_q: inputs.user_log_q,
+        user_log_q: None,
+        ..*inputs
+    };
+    let back = evaluate_at(&one_way, &exchanged, parameters)?;
+    let mean = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| (a + b) / 2.0).collect::<Vec<f64>>();
+    Ok(Outputs {
+        loss: forth.loss.zip(back.loss).map(|(a, b)| (a + b) / 2.0),
+        row_losses: mean(&forth.row_losses, &back.row_losses),
+        d_users: mean(&forth.d_users, &back.d_items),
+        d_items: mean(&forth.d_items, &back.d_users),
+        d_inverse_temperature: (forth.d_inverse_temperature + back.d_inverse_temperature) / 2.0,
+        d_inverse_temperature_rows: mean(&forth.d_inverse_temperature_rows, &back.d_inverse_temperature_rows),
+        d_log_q: forth.d_log_q.iter().map(|d| d / 2.0).collect(),
+        ..forth
+    })
 }
 
 #[derive(Clone, Copy)]

@@ -116,6 +116,7 @@ impl Problem {
         check_length("item_ids", batch.item_ids.as_ref(), self.batch_columns, per_column)?;
         check_length("user_ids", batch.user_ids.as_ref(), self.rows, per_row)?;
         check_length("weights", batch.weights.as_ref(), self.rows, per_row)?;
+        check_length("user_log_q", batch.user_log_q.as_ref(), self.rows, per_row)?;
         if let Some(extra) = &batch.extra {
             check_length("extra log_q", extra.log_q.as_ref(), self.extra_columns, per_extra)?;
             check_length("extra item_ids", extra.item_ids.as_ref(), self.extra_columns, per_extra)?;
@@ -141,18 +142,62 @@ impl Problem {
         if config.get_reduction() == Reduction::WeightedMean && batch.weights.is_none() {
             return Err(Error::MissingWeights);
         }
+        self.check_symmetric(batch, config)?;
         check_objective(config, any_log_q)
     }
 
-    /// Checks gradient buffers against the shape, and against the batch that they belong to.
+    /// What a loss of rows and columns does without.
+    fn check_symmetric<B: Backend, T: Element>(
+        &self,
+        batch: &Batch<'_, B, T>,
+        config: &LossConfig,
+    ) -> Result<()> {
+        if !config.is_symmetric() {
+            let incompatible = Error::Incompatible {
+                first: "user_log_q",
+                second: "a loss of users alone",
+                remedy: "set LossConfig::symmetric(true), or drop it",
+            };
+            return if batch.user_log_q.is_some() { Err(incompatible) } else { Ok(()) };
+        }
+        let objective = matches!(
+            config.get_objective(),
+            Objective::Softmax | Objective::AdditiveMargin { .. } | Objective::Decoupled
+        );
+        let inside = config.get_logq_order() == LogQOrder::InsideTemperature;
+        for (present, second) in [
+            (self.batch_columns != self.rows, "more items than users"),
+            (batch.extra.is_some(), "extra negatives"),
+            (batch.bank.is_some(), "a memory bank"),
+            (!objective, "an objective other than Softmax, AdditiveMargin and Decoupled"),
+            (inside, "LogQOrder::InsideTemperature"),
+        ] {
+            if present {
+                let remedy = "it ranks the batch's items and users among each other, nothing else";
+                return Err(Error::Incompatible { first: "LossConfig::symmetric", second, remedy });
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks gradient buffers against the shape, the configuration, and the batch that they belong to.
     ///
     /// # Errors
-    /// [`Error::Length`], [`Error::UnexpectedExtraGradient`], [`Error::UnexpectedLogQGradient`].
+    /// [`Error::Length`], [`Error::UnexpectedExtraGradient`], [`Error::UnexpectedLogQGradient`],
+    /// [`Error::Incompatible`].
     pub fn check_gradients<B: Backend, T: Element, G: Element>(
         &self,
         batch: &Batch<'_, B, T>,
+        config: &LossConfig,
         gradients: &Gradients<'_, B, G>,
     ) -> Result<()> {
+        if config.is_symmetric() && gradients.log_q.is_some() {
+            return Err(Error::Incompatible {
+                first: "LossConfig::symmetric",
+                second: "a gradient of log_q",
+                remedy: "log q is a constant there",
+            });
+        }
         let shape = "the shape of the embeddings it belongs to";
         check_length("the gradient of users", Some(&gradients.users), self.rows * self.dim, shape)?;
         check_length("the gradient of items", Some(&gradients.items), self.batch_columns * self.dim, shape)?;

@@ -6,7 +6,7 @@ use common::case::Case;
 use common::cpu_subject::Cpu;
 use common::spec::{BankSpec, Spec};
 use common::subject::Subject;
-use common::{Limits, edges, properties};
+use common::{Limits, edges, limits, properties};
 use inbatch::{Dtype, LossConfig, Objective, Reduction};
 
 #[test]
@@ -96,6 +96,26 @@ fn neutral_options_change_nothing() {
 }
 
 #[test]
+fn schemes_meet_at_their_limits_bit_for_bit() {
+    edge(limits::exact_limits);
+}
+
+#[test]
+fn schemes_meet_at_their_limits() {
+    edge(limits::limits);
+}
+
+#[test]
+fn a_symmetric_loss_has_no_sides() {
+    edge(limits::symmetry);
+}
+
+#[test]
+fn ties_are_the_positives() {
+    edge(limits::ties_are_the_positives);
+}
+
+#[test]
 fn results_do_not_depend_on_the_number_of_threads() {
     let pools: Vec<rayon::ThreadPool> = [1, 2, 3, 7]
         .into_iter()
@@ -146,6 +166,7 @@ fn large_shapes_match_the_oracle() {
         log_q_inside: true,
         metrics: true,
         wants_log_q_gradient: true,
+        symmetric: None,
     };
     for spec in [spec(700, 9, 1100, 3000), spec(4200, 3, 300, 100), spec(3, 17, 2, 9000)] {
         let case = spec.build();

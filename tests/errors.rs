@@ -2,7 +2,10 @@
 
 use inbatch::bank::BankConfig;
 use inbatch::cpu::{Batch, Gradients, InBatchLoss, Items, MemoryBank};
-use inbatch::{Backend, Element, Error, Length, LossConfig, Problem, Reduction, Segment};
+use inbatch::{
+    Backend, Element, Error, LearnedTemperature, Length, LogQOrder, LossConfig, Objective, Problem,
+    Reduction, Segment,
+};
 
 const USERS: [f32; 4] = [0.5, -0.5, 1.0, 0.25];
 
@@ -33,6 +36,81 @@ fn configuration() {
     assert!(matches!(config().logq_scale(f32::NAN), Err(Error::LogqScale(_))));
     assert!(matches!(BankConfig::new(0, 2), Err(Error::BankCapacity)));
     assert!(matches!(BankConfig::new(2, 0), Err(Error::Dimension { .. })));
+}
+
+#[test]
+fn objectives() {
+    let of = |objective| config().objective(objective);
+    for bad in [f32::NAN, f32::INFINITY] {
+        assert!(matches!(of(Objective::AdditiveMargin { margin: bad }), Err(Error::Margin(_))));
+        assert!(matches!(of(Objective::Sigmoid { bias: bad }), Err(Error::SigmoidBias(_))));
+    }
+    for bad in [-0.1, 1.0, f32::NAN] {
+        let debiased = Objective::Debiased { positive_prior: bad };
+        assert!(matches!(of(debiased), Err(Error::PositivePrior(_))), "{bad}");
+    }
+    let corrected = of(Objective::CorrectedLogQ).unwrap();
+    assert!(matches!(error(corrected, &batch()), Error::ObjectiveNeedsLogQ));
+    for bad in [[-1.0, 0.0], [-1.0, 0.5], [-1.0, f32::NAN]] {
+        let found = error(corrected, &batch().log_q(&bad));
+        assert!(matches!(found, Error::NotAProbability { row: 1, .. }), "{found}");
+    }
+    let log_q = [-1.0; 2];
+    let inside = corrected.logq_order(LogQOrder::InsideTemperature);
+    assert!(matches!(error(inside, &batch().log_q(&log_q)), Error::Incompatible { .. }));
+    let debiased = of(Objective::Debiased { positive_prior: 0.1 }).unwrap();
+    assert!(matches!(error(debiased, &batch().log_q(&log_q)), Error::Incompatible { .. }));
+    let ignored = debiased.logq_scale(0.0).unwrap();
+    assert!(InBatchLoss::new(ignored).unwrap().evaluate(&batch().log_q(&log_q)).is_ok());
+    let learned = LearnedTemperature::new(0.5).unwrap();
+    assert!(matches!(learned.within(1.0, 0.5), Err(Error::TemperatureRange { .. })));
+}
+
+#[test]
+fn symmetric_losses() {
+    let symmetric = config().symmetric(true);
+    let (log_q, extra, items) = ([-1.0; 2], [0.5_f32; 2], [0.5_f32; 6]);
+    let bank = MemoryBank::<f32>::new(BankConfig::new(4, 2).unwrap()).unwrap();
+    let inside = symmetric.logq_order(LogQOrder::InsideTemperature);
+    let sigmoid = symmetric.objective(Objective::Sigmoid { bias: 0.0 }).unwrap();
+    for (config, bad) in [
+        (symmetric, batch().extra(Items::new(&extra))),
+        (symmetric, batch().bank(&bank)),
+        (symmetric, Batch::new(&USERS, &items, 2)),
+        (sigmoid, batch()),
+        (inside, batch().log_q(&log_q)),
+        (config(), batch().user_log_q(&log_q)),
+    ] {
+        let found = error(config, &bad);
+        assert!(matches!(found, Error::Incompatible { .. }), "{found}");
+    }
+    let found = error(symmetric, &batch().user_log_q(&log_q[..1]));
+    assert!(matches!(found, Error::Length { what: "user_log_q", .. }), "{found}");
+    let mut loss = InBatchLoss::new(symmetric).unwrap();
+    let (mut d_users, mut d_items, mut d_log_q) = ([0.0_f32; 4], [0.0_f32; 4], [0.0_f32; 2]);
+    let mut gradients = Gradients::new(&mut d_users, &mut d_items).log_q(&mut d_log_q);
+    let found = loss.step(&batch().log_q(&log_q), &mut gradients).unwrap_err();
+    assert!(matches!(found, Error::Incompatible { .. }), "{found}");
+}
+
+#[test]
+fn what_a_call_did_not_compute() {
+    let mut loss = InBatchLoss::new(config()).unwrap();
+    let (mut d_users, mut d_items, mut d_log_q) = ([0.0_f32; 4], [0.0_f32; 4], [0.0_f32; 2]);
+    let mut gradients = Gradients::new(&mut d_users, &mut d_items).log_q(&mut d_log_q);
+    assert!(matches!(loss.step(&batch(), &mut gradients), Err(Error::UnexpectedLogQGradient)));
+    let log_q = [-1.0; 2];
+    let output = loss.step(&batch().log_q(&log_q), &mut gradients).unwrap();
+    assert!(matches!(output.metrics(), Err(Error::NoMetrics)));
+    assert!(matches!(output.d_bias(), Err(Error::NoBiasGradient)));
+    let (mut d_users, mut d_items, mut short) = ([0.0_f32; 4], [0.0_f32; 4], [0.0_f32; 1]);
+    let mut gradients = Gradients::new(&mut d_users, &mut d_items).log_q(&mut short);
+    let found = loss.step(&batch().log_q(&log_q), &mut gradients).unwrap_err();
+    assert!(matches!(found, Error::Length { what: "the gradient of log_q", .. }), "{found}");
+    let extra = [0.5_f32; 2];
+    let mut gradients = Gradients::new(&mut d_users, &mut d_items).extra_log_q(&mut short);
+    let found = loss.step(&batch().extra(Items::new(&extra)), &mut gradients).unwrap_err();
+    assert!(matches!(found, Error::UnexpectedLogQGradient), "{found}");
 }
 
 /// A backend of views that only claim a length: no machine has room for 2^31 rows.

@@ -1,8 +1,8 @@
 //! The schemes: each is a change of the trainer's options, of the loss's configuration, or of both.
 
-use inbatch::{LossConfig, PositiveCorrection, Result};
+use inbatch::{LogQOrder, LossConfig, Objective, PositiveCorrection, Result};
 
-use crate::options::{Negatives, Options};
+use crate::options::{Frequency, Negatives, Options};
 
 /// A way to train.
 pub(crate) struct Scheme {
@@ -36,6 +36,10 @@ pub(crate) const SCHEMES: &[Scheme] = &[
     Scheme::new("logq-negatives", "log q subtracted from the negatives alone (MNS eq. 5)")
         .loss(|config| Ok(config.positive_correction(PositiveCorrection::Uncorrected))),
     Scheme::new("logq-half", "half of log q subtracted").loss(|config| config.logq_scale(0.5)),
+    Scheme::new("logq-inside", "log q inside the temperature, (s - log q) / tau (Merlin)")
+        .loss(|config| Ok(config.logq_order(LogQOrder::InsideTemperature))),
+    Scheme::new("streaming", "log q from the streaming frequency estimator (Yi et al. 2019)")
+        .options(|options| options.frequency = Frequency::Streaming),
     Scheme::new("keep-hits", "log q, accidental hits not excluded")
         .options(|options| options.exclude_same_item = false),
     Scheme::new("exclude-user", "log q, other positives of the same user excluded too")
@@ -48,4 +52,22 @@ pub(crate) const SCHEMES: &[Scheme] = &[
     }),
     Scheme::new("cbns", "cross-batch negatives: a memory bank (Wang et al. 2021)")
         .options(|options| options.negatives = Negatives::Cbns),
+    Scheme::new("margin", "softmax with log q and a margin of 0.1 on the positive's cosine (CosFace)").loss(
+        |config| {
+            let margin = 0.1 / config.temperature();
+            config.objective(Objective::AdditiveMargin { margin })
+        },
+    ),
+    Scheme::new("decoupled", "log q, the positive out of the denominator (Yeh et al. 2021)")
+        .loss(|config| config.objective(Objective::Decoupled)),
+    Scheme::new("corrected-logq", "the corrected log q (Khrylchenko et al. 2025)")
+        .loss(|config| config.objective(Objective::CorrectedLogQ)),
+    Scheme::new("debiased", "debiased, no log q, prior 0.01 (Chuang et al. 2020)")
+        .options(|options| options.logq = false)
+        .loss(|config| config.objective(Objective::Debiased { positive_prior: 0.01 })),
+    Scheme::new("sigmoid", "a sigmoid for each pair, no log q, fixed bias -7 (SigLIP, negative sampling)")
+        .options(|options| options.logq = false)
+        .loss(|config| config.objective(Objective::Sigmoid { bias: -7.0 })),
+    Scheme::new("nce", "a sigmoid for each pair with log q, fixed bias -7 (noise-contrastive estimation)")
+        .loss(|config| config.objective(Objective::Sigmoid { bias: -7.0 })),
 ];

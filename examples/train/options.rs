@@ -66,6 +66,11 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = true, action = ArgAction::Set, value_name = "BOOL")]
     pub(crate) logq: bool,
 
+    /// Where --logq gets the probabilities from: exact counts of the training pairs, or the streaming
+    /// estimator, which learns them from the batches as they pass.
+    #[arg(long, value_enum, default_value_t = Frequency::Exact)]
+    pub(crate) frequency: Frequency,
+
     /// Leave accidental hits out of a row's negatives: other columns with the positive's item.
     #[arg(long, default_value_t = true, action = ArgAction::Set, value_name = "BOOL")]
     pub(crate) exclude_same_item: bool,
@@ -128,6 +133,12 @@ impl Options {
             cbns || (self.bank_capacity.is_none() && self.bank_warm_up.is_none()),
             "--bank-capacity and --bank-warm-up have an effect with --negatives cbns only"
         );
+        let streaming = self.frequency == Frequency::Streaming;
+        ensure!(!streaming || self.logq, "--frequency streaming has an effect with --logq true only");
+        ensure!(
+            !streaming || !mns,
+            "--frequency streaming knows the batch's own items only: with --negatives mns use exact"
+        );
         Ok(())
     }
 
@@ -180,6 +191,15 @@ pub(crate) enum Negatives {
     Mns,
     /// Cross-batch negative sampling: the batch and a memory bank.
     Cbns,
+}
+
+/// Where log q comes from.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Frequency {
+    /// Counts of the training pairs.
+    Exact,
+    /// The mean interval between two sightings of an item (Yi et al. 2019).
+    Streaming,
 }
 
 /// The update rule.

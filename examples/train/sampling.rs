@@ -1,10 +1,14 @@
 //! Which pairs and negatives make up a batch, and with which probability an item gets there.
 
+use anyhow::Result;
+use inbatch::cpu::FrequencyEstimator;
+use inbatch::frequency::FrequencyConfig;
 use rand::RngExt;
 use rand::rngs::ChaCha8Rng;
 use rand::seq::SliceRandom;
 
 use crate::data::Split;
+use crate::options::{Frequency, Options};
 use crate::random::{Purpose, generator};
 use crate::step::HostBatch;
 use crate::tower::Tower;
@@ -14,20 +18,19 @@ pub(crate) struct Sampler<'a> {
     split: &'a Split,
     batch_size: usize,
     uniform: usize,
-    /// `[items]`
-    log_q: Option<Vec<f32>>,
+    log_q: LogQ,
     order: Vec<usize>,
     rng: ChaCha8Rng,
 }
 
 impl<'a> Sampler<'a> {
     /// Batches of `batch_size` pairs, at most all of them, with `uniform` more items each.
-    pub(crate) fn new(split: &'a Split, batch_size: usize, uniform: usize, logq: bool, seed: u64) -> Self {
+    pub(crate) fn new(split: &'a Split, batch_size: usize, uniform: usize, log_q: LogQ, seed: u64) -> Self {
         Self {
             split,
             batch_size,
             uniform,
-            log_q: logq.then(|| log_q(&split.counts, batch_size, uniform)),
+            log_q,
             order: (0..split.train.len()).collect(),
             rng: generator(seed, Purpose::Batches),
         }
@@ -45,7 +48,13 @@ impl<'a> Sampler<'a> {
     }
 
     /// Fills in the batch with this number of the epoch.
-    pub(crate) fn fill(&mut self, number: usize, users: &Tower, items: &Tower, batch: &mut HostBatch) {
+    pub(crate) fn fill(
+        &mut self,
+        number: usize,
+        users: &Tower,
+        items: &Tower,
+        batch: &mut HostBatch,
+    ) -> Result<()> {
         batch.user_ids.clear();
         batch.item_ids.clear();
         for &position in &self.order[number * self.batch_size..][..self.batch_size] {
@@ -58,10 +67,49 @@ impl<'a> Sampler<'a> {
         }
         users.gather(&batch.user_ids, &mut batch.users);
         items.gather(&batch.item_ids, &mut batch.items);
-        if let Some(log_q) = &self.log_q {
-            batch.log_q.clear();
-            batch.log_q.extend(batch.item_ids.iter().map(|&id| log_q[id as usize]));
+        self.log_q.fill(&batch.item_ids, &mut batch.log_q)
+    }
+}
+
+/// Where the log q of a batch's columns comes from.
+pub(crate) enum LogQ {
+    /// No correction.
+    Without,
+    /// `[items]`, from counts.
+    Exact(Vec<f32>),
+    /// Learnt from the batches: the log of the probability that a batch contains the item.
+    Streaming(FrequencyEstimator),
+}
+
+/// How fast the streaming estimator forgets. Yi et al. take 0.01 for millions of steps; an epoch here has dozens.
+const LEARNING_RATE: f32 = 0.05;
+
+impl LogQ {
+    /// What the options ask for, for batches of `batch_size` pairs and `uniform` more items.
+    pub(crate) fn new(options: &Options, split: &Split, batch_size: usize, uniform: usize) -> Result<Self> {
+        Ok(match (options.logq, options.frequency) {
+            (false, _) => Self::Without,
+            (true, Frequency::Exact) => Self::Exact(log_q(&split.counts, batch_size, uniform)),
+            (true, Frequency::Streaming) => {
+                let config = FrequencyConfig::direct(split.items, LEARNING_RATE)?;
+                Self::Streaming(FrequencyEstimator::new(config)?)
+            }
+        })
+    }
+
+    fn fill(&mut self, ids: &[i64], target: &mut Vec<f32>) -> Result<()> {
+        match self {
+            Self::Without => {}
+            Self::Exact(log_q) => {
+                target.clear();
+                target.extend(ids.iter().map(|&id| log_q[id as usize]));
+            }
+            Self::Streaming(estimator) => {
+                target.resize(ids.len(), 0.0);
+                estimator.step(ids, &mut target[..])?;
+            }
         }
+        Ok(())
     }
 }
 
@@ -104,6 +152,20 @@ mod tests {
     }
 
     #[test]
+    fn the_streaming_estimate_nears_the_counts() {
+        // Item 0 in every batch, item 1 in every fourth.
+        let mut streaming = LogQ::Streaming(
+            FrequencyEstimator::new(FrequencyConfig::direct(2, LEARNING_RATE).unwrap()).unwrap(),
+        );
+        let mut found = Vec::new();
+        for step in 0..800 {
+            let ids: &[i64] = if step % 4 == 3 { &[0, 1] } else { &[0] };
+            streaming.fill(ids, &mut found).unwrap();
+        }
+        assert!((found[0] - 0.0).abs() < 0.01 && (found[1] - 0.25f32.ln()).abs() < 0.05, "{found:?}");
+    }
+
+    #[test]
     fn an_epoch_holds_each_pair_once_and_columns_know_their_log_q() {
         let all = (0..4)
             .flat_map(|user| (0..4).map(move |item| Interaction { user, item, time: f64::from(item) }))
@@ -112,13 +174,13 @@ mod tests {
         let mut rng = generator(1, Purpose::Tables);
         let users = Tower::new(4, 3, OptimizerChoice::Adam, 0.1, &mut rng);
         let items = Tower::new(5, 3, OptimizerChoice::Adam, 0.1, &mut rng);
-        let mut sampler = Sampler::new(&split, 6, 2, true, 5);
+        let mut sampler = Sampler::new(&split, 6, 2, LogQ::Exact(log_q(&split.counts, 6, 2)), 5);
         let mut batch = HostBatch::new(3);
         let mut met = Vec::new();
         sampler.shuffle();
         assert_eq!(sampler.batches(), 2);
         for number in 0..2 {
-            sampler.fill(number, &users, &items, &mut batch);
+            sampler.fill(number, &users, &items, &mut batch).unwrap();
             assert_eq!((batch.user_ids.len(), batch.item_ids.len()), (6, 8));
             assert_eq!((batch.users.len(), batch.items.len(), batch.log_q.len()), (18, 24, 8));
             for (column, &id) in batch.item_ids.iter().enumerate() {

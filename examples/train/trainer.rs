@@ -10,7 +10,7 @@ use crate::device::Device;
 use crate::evaluate::{Metrics, evaluate};
 use crate::options::{Negatives, Options};
 use crate::random::{Purpose, generator};
-use crate::sampling::Sampler;
+use crate::sampling::{LogQ, Sampler};
 use crate::step::{HostBatch, HostGradients, Step};
 use crate::tower::Tower;
 
@@ -40,7 +40,8 @@ impl<'a> Trainer<'a> {
             println!("batch size: {batch_size}, as there are no more interactions");
         }
         let uniform = options.uniform_negatives(batch_size);
-        let sampler = Sampler::new(split, batch_size, uniform, options.logq, options.seed);
+        let log_q = LogQ::new(options, split, batch_size, uniform)?;
+        let sampler = Sampler::new(split, batch_size, uniform, log_q, options.seed);
         let bank = match options.negatives {
             Negatives::Cbns => Some(bank_config(options, batch_size, sampler.batches())?),
             Negatives::InBatch | Negatives::Mns => None,
@@ -75,7 +76,7 @@ impl<'a> Trainer<'a> {
         let batches = self.batches();
         let mut sum = 0.0;
         for number in 0..batches {
-            self.sampler.fill(number, &self.users, &self.items, &mut self.batch);
+            self.sampler.fill(number, &self.users, &self.items, &mut self.batch)?;
             let loss = self.step.step(&self.batch, &mut self.gradients)?;
             ensure!(loss.is_finite(), "the loss is {loss}: lower --learning-rate or raise --temperature");
             self.users.update(&self.batch.user_ids, &self.gradients.users);

@@ -3,13 +3,13 @@
 use rayon::prelude::*;
 
 use super::columns::{LOG2_E, Segment};
-use super::embeddings::{load, load_kept, store_gradient};
+use super::embeddings::{dot, load, load_kept, store_gradient};
 use super::exclusion::{Groups, Walk, mark_positives};
 use super::forward::RowSweep;
 use super::product::{FEWEST_STREAMED, accumulate, scores};
 use super::sigmoid::SigmoidWeights;
-use super::simd::Weights;
-use super::tallies::Masses;
+use super::simd::{LANE_STEP, Weights};
+use super::tallies::{Masses, Side, SymmetricWeights};
 use super::tiles::{STREAMED, tile_range};
 use super::workspace::{Backward, Scratch};
 use crate::Element;
@@ -17,17 +17,19 @@ use crate::config::Link;
 
 /// What the column sweep reads beside the row sweep's inputs.
 pub(super) struct ColumnSweep<'a, T> {
-    pub(super) forward: RowSweep<'a, T>,
+    pub(super) forward: &'a RowSweep<'a, T>,
     pub(super) lanes: usize,
     pub(super) rows: &'a Backward,
+    /// The columns' own loss, if they have one: its sweep, in which users and items are exchanged, and what it left.
+    pub(super) own: Option<(&'a RowSweep<'a, T>, &'a Backward)>,
 }
 
 /// Where the gradients of a segment go.
 pub(super) struct ColumnGradients<'a, G> {
     /// `[n, D]`, if wanted.
     pub(super) embeddings: Option<&'a mut [G]>,
-    /// `[n]`, if wanted.
-    pub(super) log_q: Option<&'a mut [f32]>,
+    /// `[n]`, if wanted: dlog_q, or each column's share of d(1/tau) where columns have a loss of their own.
+    pub(super) numbers: Option<&'a mut [f32]>,
 }
 
 impl<T: Element> ColumnSweep<'_, T> {
@@ -35,23 +37,23 @@ impl<T: Element> ColumnSweep<'_, T> {
     /// `dlog_q_j` from the sum of the same weights.
     pub(super) fn run<G: Element>(&self, segment: &Segment<'_, T>, target: ColumnGradients<'_, G>) {
         let size = self.lanes * self.forward.problem.dim;
-        let tile = |tile: usize, target: &mut [G], log_q: &mut [f32]| {
+        let tile = |tile: usize, target: &mut [G], numbers: &mut [f32]| {
             let mut scratch = self.forward.prepared.scratch();
-            self.tile(segment, tile, &mut scratch, target, log_q);
+            self.tile(segment, tile, &mut scratch, target, numbers);
         };
-        match (target.embeddings, target.log_q) {
+        match (target.embeddings, target.numbers) {
             (Some(target), None) => {
                 let targets = target.par_chunks_mut(size).with_max_len(1).enumerate();
                 targets.for_each(|(k, target)| tile(k, target, &mut []));
             }
-            (Some(target), Some(log_q)) => {
-                let targets = target.par_chunks_mut(size).zip(log_q.par_chunks_mut(self.lanes));
+            (Some(target), Some(numbers)) => {
+                let targets = target.par_chunks_mut(size).zip(numbers.par_chunks_mut(self.lanes));
                 let targets = targets.with_max_len(1).enumerate();
-                targets.for_each(|(k, (target, log_q))| tile(k, target, log_q));
+                targets.for_each(|(k, (target, numbers))| tile(k, target, numbers));
             }
-            (None, Some(log_q)) => {
-                let targets = log_q.par_chunks_mut(self.lanes).with_max_len(1).enumerate();
-                targets.for_each(|(k, log_q)| tile(k, &mut [], log_q));
+            (None, Some(numbers)) => {
+                let targets = numbers.par_chunks_mut(self.lanes).with_max_len(1).enumerate();
+                targets.for_each(|(k, numbers)| tile(k, &mut [], numbers));
             }
             (None, None) => {}
         }
@@ -64,9 +66,9 @@ impl<T: Element> ColumnSweep<'_, T> {
         tile: usize,
         scratch: &mut Scratch,
         target: &mut [G],
-        log_q: &mut [f32],
+        numbers: &mut [f32],
     ) {
-        let RowSweep { problem, user_norms, .. } = self.forward;
+        let RowSweep { problem, user_norms, .. } = *self.forward;
         let (lanes, dim) = (self.lanes, problem.dim);
         let inside = tile_range(tile, lanes, segment.count);
         let columns = segment.first + inside.start..segment.first + inside.end;
@@ -87,7 +89,7 @@ impl<T: Element> ColumnSweep<'_, T> {
         mass.fill(0.0);
         for streamed_tile in 0..problem.rows.div_ceil(STREAMED) {
             let rows = tile_range(streamed_tile, STREAMED, problem.rows);
-            let keep = |i: usize| self.rows.rows[i].negative != 0.0;
+            let keep = |i: usize| self.own.is_some() || self.rows.rows[i].negative != 0.0;
             let users = load_kept(
                 self.forward.users,
                 rows.clone(),
@@ -105,34 +107,53 @@ impl<T: Element> ColumnSweep<'_, T> {
             }
             let (scale, arch) = (self.forward.scale, self.forward.arch);
             let coefficient = &self.rows.weight[rows.clone()];
-            match self.forward.fields.link {
-                Link::Softmax => {
-                    let max = &self.rows.max[rows.clone()];
+            let max = &self.rows.max[rows.clone()];
+            match (self.own, self.forward.fields.link) {
+                (None, Link::Softmax) => {
                     Weights { scores: cells, lanes, scale, bias, max, coefficient }.run(arch);
                 }
-                Link::Sigmoid => SigmoidWeights { scores: cells, lanes, scale, bias, coefficient }.run(arch),
+                (None, Link::Sigmoid) => {
+                    SigmoidWeights { scores: cells, lanes, scale, bias, coefficient }.run(arch);
+                }
+                (Some((own, left)), _) => {
+                    let mut row_bias = [0.0; STREAMED];
+                    own.correction.biases(&own.columns.segments[0], rows.clone(), &mut row_bias);
+                    // Lanes beyond the last column have no weight.
+                    let (mut own_max, mut own_coefficient) = ([0.0; 2 * LANE_STEP], [0.0; 2 * LANE_STEP]);
+                    own_max[..inside.len()].copy_from_slice(&left.max[inside.clone()]);
+                    own_coefficient[..inside.len()].copy_from_slice(&left.weight[inside.clone()]);
+                    let streamed = Side { bias: &row_bias, max, coefficient };
+                    let owned = Side { bias, max: &own_max, coefficient: &own_coefficient };
+                    SymmetricWeights { scores: cells, lanes, scale, streamed, owned }.run(arch);
+                }
             }
-            if !log_q.is_empty() {
+            if !numbers.is_empty() && self.own.is_none() {
                 Masses { scores: cells, lanes, mass }.run(arch);
             }
             if !target.is_empty() {
                 accumulate(cells, lanes, users.first(rows.len()), accumulator, streamed_tile > 0);
             }
         }
-        self.finish_log_q(columns.clone(), mass, log_q);
+        if self.own.is_none() {
+            self.finish_log_q(columns.clone(), mass, numbers);
+        }
         if target.is_empty() {
             return;
         }
         self.subtract_positives(columns.clone(), &mut scratch.streamed, accumulator);
+        let temperature = LOG2_E / f64::from(self.forward.scale);
         for (k, target) in target.chunks_exact_mut(dim).enumerate() {
             let gradient = &accumulator[k * dim..(k + 1) * dim];
+            if let (Some(_), Some(share)) = (self.own, numbers.get_mut(k)) {
+                *share = (dot(gradient, owned.row(k)) * temperature) as f32;
+            }
             store_gradient(gradient, owned.row(k), norms.map(|norms| norms[k]), target);
         }
     }
 
     /// `dlog_q_j` of each column: what it takes from its logits, and its part as some row's positive.
     fn finish_log_q(&self, columns: std::ops::Range<usize>, mass: &[f32], log_q: &mut [f32]) {
-        let RowSweep { problem, correction, scale, .. } = &self.forward;
+        let RowSweep { problem, correction, scale, .. } = self.forward;
         // The weights of the sweep hold 1/tau.
         let factor = -correction.scale * LOG2_E / f64::from(*scale);
         for ((target, mass), j) in log_q.iter_mut().zip(mass).zip(columns) {
@@ -149,7 +170,7 @@ impl<T: Element> ColumnSweep<'_, T> {
         buffer: &mut [f32],
         accumulator: &mut [f32],
     ) {
-        let RowSweep { problem, users, user_norms, .. } = self.forward;
+        let RowSweep { problem, users, user_norms, .. } = *self.forward;
         let dim = problem.dim;
         let first = columns.start.max(problem.offset);
         let last = columns.end.min(problem.offset + problem.rows);

@@ -3,6 +3,7 @@
 use super::backward::{ColumnGradients, ColumnSweep};
 use super::columns::Columns;
 use super::forward::RowSweep;
+use super::rows::symmetric_coefficients;
 use super::tiles::{RowPartition, lanes};
 use super::workspace::Workspace;
 use crate::cpu::{Batch, Gradients, View};
@@ -30,6 +31,8 @@ use crate::{Element, Error, LossConfig, Metrics, Objective, Problem, Reduction, 
 pub struct InBatchLoss {
     config: LossConfig,
     workspace: Workspace,
+    /// The same with users and items exchanged, for a symmetric loss.
+    exchanged: Workspace,
     /// The last call's problem; its rows are what [`Output`] shows.
     problem: Option<Problem>,
     loss: Option<f32>,
@@ -66,6 +69,7 @@ impl InBatchLoss {
         Ok(Self {
             config,
             workspace: Workspace::default(),
+            exchanged: Workspace::default(),
             problem: None,
             loss: None,
             d_inverse_temperature: None,
@@ -89,7 +93,8 @@ impl InBatchLoss {
     /// Bytes of workspace that a step on this problem needs, on the current thread pool. The matrix
     /// product library's packing buffers, under 1 MiB a thread, come on top and are freed within the call.
     pub fn workspace_bytes(&self, problem: &Problem) -> u128 {
-        Workspace::bytes(problem, &self.config, true)
+        let directions = if self.config.is_symmetric() { 2 } else { 1 };
+        Workspace::bytes(problem, &self.config, true) * directions
     }
 
     /// Allocates the workspace for problems up to this one, so that no later call grows it.
@@ -97,7 +102,7 @@ impl InBatchLoss {
     /// # Errors
     /// [`Error::OutOfMemory`].
     pub fn reserve(&mut self, problem: &Problem) -> Result<()> {
-        self.workspace.reserve(problem, &self.config, true)
+        self.grow(problem, true)
     }
 
     /// Loss only: no gradients, no workspace for them, half of a forward's arithmetic.
@@ -118,7 +123,7 @@ impl InBatchLoss {
         batch: &Batch<'_, T>,
         gradients: &mut Gradients<'_, G>,
     ) -> Result<Output<'_>> {
-        Problem::new(batch, &self.config)?.check_gradients(batch, gradients)?;
+        Problem::new(batch, &self.config)?.check_gradients(batch, &self.config, gradients)?;
         self.sweep_rows(batch, true)?;
         self.backward(batch, None, gradients)
     }
@@ -145,7 +150,7 @@ impl InBatchLoss {
         gradients: &mut Gradients<'_, G>,
     ) -> Result<Output<'_>> {
         let given = Problem::new(batch, &self.config)?;
-        given.check_gradients(batch, gradients)?;
+        given.check_gradients(batch, &self.config, gradients)?;
         let (Saved::Forward { reduction, column_tiles }, Some(problem)) = (self.saved, self.problem) else {
             return Err(Error::NoForward("there has been no forward"));
         };
@@ -158,14 +163,18 @@ impl InBatchLoss {
         };
         check_length("upstream", upstream.as_ref(), expected, why)?;
         // Another pool may have more threads than the one that the forward ran on.
-        self.workspace.reserve(&problem, &self.config, true)?;
+        self.grow(&problem, true)?;
         let coefficient = |i: usize| {
             let weight = batch.weights.as_ref().map_or(1.0, |weights| f64::from(weights.0[i]));
             let upstream =
                 upstream.as_ref().map_or(1.0, |u| f64::from(u.0[if expected == 1 { 0 } else { i }]));
             upstream * weight * reduction
         };
-        self.sweep_columns(&problem, column_tiles, batch, coefficient, gradients);
+        if self.config.is_symmetric() {
+            self.sweep_both(&problem, batch, coefficient, gradients);
+        } else {
+            self.sweep_columns(&problem, column_tiles, batch, coefficient, gradients);
+        }
         Ok(Output { of: self })
     }
 
@@ -174,13 +183,18 @@ impl InBatchLoss {
         let problem = Problem::new(batch, &self.config)?;
         let reduction = reduction_scale(&self.config, batch)?;
         check_probabilities(&self.config, &problem, batch)?;
-        self.workspace.reserve(&problem, &self.config, gradients)?;
+        self.grow(&problem, gradients)?;
         let columns = Columns::new(batch);
-        self.workspace.prepared.prepare(&self.config, batch, &columns);
-        let Workspace { prepared, forward, .. } = &mut self.workspace;
-        let sweep = RowSweep::new(&self.config, &problem, batch, &columns, prepared);
-        sweep.run(forward, gradients);
-        sweep.finish(&self.config, batch.weights.as_ref().map(|w| w.0), forward, gradients);
+        // A symmetric loss has no O: both gradients are sums of sweep 2.
+        let with_output = gradients && !self.config.is_symmetric();
+        sweep_rows(&self.config, &problem, batch, &mut self.workspace, with_output);
+        if self.config.is_symmetric() {
+            sweep_rows(&self.config, &problem, &exchanged(batch), &mut self.exchanged, false);
+            let items = &self.exchanged.forward.row_losses;
+            let rows = self.workspace.forward.row_losses[..problem.rows].iter_mut().zip(items);
+            rows.for_each(|(user, item)| *user = (*user + *item) / 2.0);
+        }
+        let forward = &self.workspace.forward;
         let sum: f64 = forward.row_losses[..problem.rows].iter().map(|loss| f64::from(*loss)).sum();
         self.loss = (self.config.get_reduction() != Reduction::None).then_some((sum * reduction) as f32);
         self.problem = Some(problem);
@@ -212,13 +226,95 @@ impl InBatchLoss {
         let each = backward.rows[..problem.rows].iter().map(|row| row.d_bias);
         let has_bias = matches!(self.config.get_objective(), Objective::Sigmoid { .. });
         self.d_bias = has_bias.then(|| each.sum::<f64>() as f32);
-        let sweep = ColumnSweep { forward: rows, lanes: lanes(problem.gradient_columns()), rows: backward };
+        let lanes = lanes(problem.gradient_columns());
+        let sweep = ColumnSweep { forward: &rows, lanes, rows: backward, own: None };
         let embeddings = Some(&mut *gradients.items.0);
-        let log_q = gradients.log_q.as_mut().map(|log_q| &mut *log_q.0);
-        sweep.run(&columns.segments[0], ColumnGradients { embeddings, log_q });
+        let numbers = gradients.log_q.as_mut().map(|log_q| &mut *log_q.0);
+        sweep.run(&columns.segments[0], ColumnGradients { embeddings, numbers });
         let embeddings = gradients.extra.as_mut().map(|extra| &mut *extra.0);
-        let log_q = gradients.extra_log_q.as_mut().map(|log_q| &mut *log_q.0);
-        sweep.run(&columns.segments[1], ColumnGradients { embeddings, log_q });
+        let numbers = gradients.extra_log_q.as_mut().map(|log_q| &mut *log_q.0);
+        sweep.run(&columns.segments[1], ColumnGradients { embeddings, numbers });
+    }
+
+    /// Sweep 2 of a symmetric loss, once for the items and once for the users.
+    fn sweep_both<T: Element, G: Element>(
+        &mut self,
+        problem: &Problem,
+        batch: &Batch<'_, T>,
+        coefficient: impl Fn(usize) -> f64 + Sync,
+        gradients: &mut Gradients<'_, G>,
+    ) {
+        let Self { config, workspace, exchanged: other, .. } = self;
+        let exchanged = exchanged(batch);
+        let (items, users) = (Columns::new(batch), Columns::new(&exchanged));
+        let directions =
+            [(&workspace.forward, &mut workspace.backward), (&other.forward, &mut other.backward)];
+        symmetric_coefficients(config, coefficient, directions, problem.rows);
+        let forth = RowSweep::new(config, problem, batch, &items, &workspace.prepared);
+        let back = RowSweep::new(config, problem, &exchanged, &users, &other.prepared);
+        let lanes = lanes(problem.rows);
+        let terms = &mut std::mem::take(&mut workspace.backward.terms);
+        let of_items = ColumnSweep {
+            forward: &forth,
+            lanes,
+            rows: &workspace.backward,
+            own: Some((&back, &other.backward)),
+        };
+        let numbers = Some(&mut terms[..problem.rows]);
+        let embeddings = Some(&mut *gradients.items.0);
+        of_items.run(&items.segments[0], ColumnGradients { embeddings, numbers });
+        let of_users = ColumnSweep {
+            forward: &back,
+            lanes,
+            rows: &other.backward,
+            own: Some((&forth, &workspace.backward)),
+        };
+        let embeddings = Some(&mut *gradients.users.0);
+        of_users.run(&users.segments[0], ColumnGradients { embeddings, numbers: None });
+        let sum: f64 = terms[..problem.rows].iter().map(|term| f64::from(*term)).sum();
+        self.d_inverse_temperature = Some(sum as f32);
+        self.workspace.backward.terms = std::mem::take(terms);
+    }
+
+    fn grow(&mut self, problem: &Problem, gradients: bool) -> Result<()> {
+        self.workspace.reserve(problem, &self.config, gradients)?;
+        match self.config.is_symmetric() {
+            true => self.exchanged.reserve(problem, &self.config, gradients),
+            false => Ok(()),
+        }
+    }
+}
+
+/// Sweep 1 of one direction and its row stage.
+fn sweep_rows<T: Element>(
+    config: &LossConfig,
+    problem: &Problem,
+    batch: &Batch<'_, T>,
+    workspace: &mut Workspace,
+    with_output: bool,
+) {
+    let columns = Columns::new(batch);
+    workspace.prepared.prepare(config, batch, &columns);
+    let Workspace { prepared, forward, .. } = workspace;
+    let sweep = RowSweep::new(config, problem, batch, &columns, prepared);
+    sweep.run(forward, with_output);
+    sweep.finish(config, batch.weights.as_ref().map(|w| w.0), forward, with_output);
+}
+
+/// The batch with users and items exchanged. Ids and weights belong to the pair, and stay.
+fn exchanged<'a, T: Element>(batch: &Batch<'a, T>) -> Batch<'a, T> {
+    Batch {
+        users: batch.items,
+        items: batch.users,
+        dim: batch.dim,
+        offset: 0,
+        log_q: batch.user_log_q,
+        user_log_q: None,
+        item_ids: batch.item_ids,
+        user_ids: batch.user_ids,
+        weights: batch.weights,
+        extra: None,
+        bank: None,
     }
 }
 

@@ -240,6 +240,31 @@ impl<T: Element> RowSweep<'_, T> {
     }
 }
 
+/// A loss of rows and columns: half of each row's coefficients, in either direction, and the whole of its positive's.
+pub(super) fn symmetric_coefficients(
+    config: &LossConfig,
+    coefficient: impl Fn(usize) -> f64,
+    directions: [(&Forward, &mut Backward); 2],
+    rows: usize,
+) {
+    let inverse_temperature = 1.0 / f64::from(config.temperature());
+    let [(users, of_users), (items, of_items)] = directions;
+    for i in 0..rows {
+        let g = coefficient(i) / 2.0;
+        let mut gradients =
+            [&users.rows[i], &items.rows[i]].map(|row| row_gradient(row, g, inverse_temperature));
+        let positive = gradients[0].positive + gradients[1].positive;
+        gradients.iter_mut().for_each(|gradient| gradient.positive = positive);
+        for (row, gradient, target) in
+            [(&users.rows[i], gradients[0], &mut *of_users), (&items.rows[i], gradients[1], &mut *of_items)]
+        {
+            target.max[i] = row.max;
+            target.weight[i] = column_weight(gradient.negative, row.sum);
+            target.rows[i] = gradient;
+        }
+    }
+}
+
 /// All of a row's gradient but what needs its embeddings. `g` is g_i.
 fn row_gradient(row: &RowState, g: f64, inverse_temperature: f64) -> RowGradient {
     if g == 0.0 {

@@ -3,7 +3,7 @@
 use pulp::{Arch, Simd, WithSimd};
 
 use super::partial::Counts;
-use super::simd::UNROLL;
+use super::simd::{UNROLL, exp2, logit};
 
 /// Forward: counts the logits above -inf, and those of them above `reference[o]`. A NaN on either side counts as above.
 pub(super) struct Ranks<'a, 'c> {
@@ -81,6 +81,69 @@ impl WithSimd for Moments<'_> {
     }
 }
 
+/// Backward of a loss of rows and columns: scores become
+/// `coefficient[s] 2^(x - max[s]) + own_coefficient[o] 2^(y - own_max[o])` with `x = score * scale + own_bias[o]` and
+/// `y = score * scale + bias[s]`.
+pub(super) struct SymmetricWeights<'a> {
+    pub(super) scores: &'a mut [f32],
+    pub(super) lanes: usize,
+    pub(super) scale: f32,
+    /// One for each streamed row.
+    pub(super) streamed: Side<'a>,
+    /// One for each lane.
+    pub(super) owned: Side<'a>,
+}
+
+/// One side of a loss of rows and columns.
+#[derive(Clone, Copy)]
+pub(super) struct Side<'a> {
+    /// As columns of the other side's loss.
+    pub(super) bias: &'a [f32],
+    /// Of its own loss, in base 2.
+    pub(super) max: &'a [f32],
+    /// Of its own loss.
+    pub(super) coefficient: &'a [f32],
+}
+
+impl SymmetricWeights<'_> {
+    pub(super) fn run(self, arch: Arch) {
+        arch.dispatch(self);
+    }
+}
+
+impl WithSimd for SymmetricWeights<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let (scale, zero) = (simd.splat_f32s(self.scale), simd.splat_f32s(0.0));
+        let (own_bias, _) = S::as_simd_f32s(self.owned.bias);
+        let (own_max, _) = S::as_simd_f32s(self.owned.max);
+        let (own_coefficient, _) = S::as_simd_f32s(self.owned.coefficient);
+        let (scores, _) = S::as_mut_simd_f32s(self.scores);
+        let width = self.lanes / S::F32_LANES;
+        // A coefficient of 0 gives 0, whatever the weight is.
+        let weight = |coefficient: S::f32s, x: S::f32s, max: S::f32s| {
+            let product = simd.mul_f32s(coefficient, exp2(simd, simd.sub_f32s(x, max)));
+            simd.select_f32s(simd.equal_f32s(coefficient, zero), zero, product)
+        };
+        for (s, row) in scores.chunks_exact_mut(width).enumerate() {
+            let [bias, max, coefficient] =
+                [self.streamed.bias[s], self.streamed.max[s], self.streamed.coefficient[s]]
+                    .map(|x| simd.splat_f32s(x));
+            for (k, score) in row.iter_mut().enumerate() {
+                let x = logit(simd, *score, scale, own_bias[k]);
+                let y = logit(simd, *score, scale, bias);
+                let own = weight(own_coefficient[k], y, own_max[k]);
+                *score = simd.add_f32s(weight(coefficient, x, max), own);
+            }
+        }
+    }
+}
+
+/// Weights near one another, as under a saturated sigmoid, round alike when added one by one: short sums first.
+const ROWS_AT_ONCE: usize = 16;
+
 /// Backward: adds `sum_s weights[s, o]` to `mass[o]`.
 pub(super) struct Masses<'a> {
     pub(super) scores: &'a [f32],
@@ -103,14 +166,16 @@ impl WithSimd for Masses<'_> {
         let (mass, _) = S::as_mut_simd_f32s(self.mass);
         let width = self.lanes / S::F32_LANES;
         for (block, mass) in mass.chunks_exact_mut(UNROLL).enumerate() {
-            let mut running = [simd.splat_f32s(0.0); UNROLL];
-            for row in scores.chunks_exact(width) {
-                for (running, weight) in running.iter_mut().zip(&row[block * UNROLL..]) {
-                    *running = simd.add_f32s(*running, *weight);
+            for rows in scores.chunks(width * ROWS_AT_ONCE) {
+                let mut running = [simd.splat_f32s(0.0); UNROLL];
+                for row in rows.chunks_exact(width) {
+                    for (running, weight) in running.iter_mut().zip(&row[block * UNROLL..]) {
+                        *running = simd.add_f32s(*running, *weight);
+                    }
                 }
-            }
-            for (mass, running) in mass.iter_mut().zip(running) {
-                *mass = simd.add_f32s(*mass, running);
+                for (mass, running) in mass.iter_mut().zip(running) {
+                    *mass = simd.add_f32s(*mass, running);
+                }
             }
         }
     }

@@ -112,6 +112,8 @@ pub(super) struct Backward {
     pub(super) max: Vec<f32>,
     /// `[B]` `g_i a_i / tau / sum_i`.
     pub(super) weight: Vec<f32>,
+    /// `[B]` each item's share of d(1/tau), where items have a loss of their own.
+    pub(super) terms: Vec<f32>,
 }
 
 /// Lengths of all buffers for one problem.
@@ -127,6 +129,7 @@ struct Sizes {
     gradients: bool,
     words: usize,
     counts: bool,
+    symmetric: bool,
     norms: bool,
     same_item: bool,
     same_user: bool,
@@ -146,6 +149,7 @@ impl Sizes {
             gradients,
             words: Fields::of(config).words(),
             counts: config.sweep_features().counts,
+            symmetric: config.is_symmetric(),
             norms: config.normalizes(),
             same_item: config.excludes_same_item(),
             same_user: config.excludes_same_user(),
@@ -164,7 +168,10 @@ impl Sizes {
             bytes += times(self.rows, 3 * 4);
         }
         if self.gradients {
-            bytes += times(self.items, self.row_lanes) * self.dim as u128 * 4;
+            bytes += match self.symmetric {
+                true => times(self.rows, 4),
+                false => times(self.items, self.row_lanes) * self.dim as u128 * 4,
+            };
             bytes += times(self.rows, size_of::<RowGradient>() + 2 * 4);
         }
         if self.norms {
@@ -223,7 +230,8 @@ impl Workspace {
             grow(&mut forward.excluded, rows)?;
         }
         if gradients {
-            grow(&mut forward.outputs, items * row_lanes * dim)?;
+            grow(&mut forward.outputs, if sizes.symmetric { 0 } else { items * row_lanes * dim })?;
+            grow(&mut backward.terms, if sizes.symmetric { rows } else { 0 })?;
             grow(&mut backward.rows, rows)?;
             grow(&mut backward.max, rows)?;
             grow(&mut backward.weight, rows)?;

@@ -75,9 +75,9 @@ arguments! {
         rows: i32, dim: i32, link: i32, padding: i32,
     }
 
-    Objective: 120 {
+    Objective: 128 {
         lse: u64, maximum: u64, sum: u64, positive: u64, weights: u64, negatives: u64, log_q: u64, scalars: u64,
-        loss: u64, a: u64, b: u64, direct: u64,
+        other: u64, loss: u64, a: u64, b: u64, direct: u64,
         rows: i32, offset: i32, objective: i32, parameter: f32, logq_scale: f32, padding: i32,
     }
 
@@ -94,13 +94,28 @@ arguments! {
         corrected: i32, corrected_log_q: i32, inside: i32, logq_scale: f32,
     }
 
+    /// One direction of a symmetric loss.
+    Direction: 40 { a: u64, b: u64, sum: u64, coefficient: u64, positive_coefficient: u64 }
+
+    Symmetric: 112 {
+        users: Direction, items: Direction,
+        weights: u64, upstream: u64, scalars: u64,
+        rows: i32, upstream_per_row: i32,
+    }
+
     ReduceTerms: 40 { terms: u64, bias_terms: u64, coefficient: u64, scalars: u64, rows: i32, top: i32 }
 
-    ColumnGradients: 176 {
+    UpdateParameters: 40 {
+        scalars: u64, parameter: u64, bias: u64,
+        temperature_rate: f32, bias_rate: f32, low: f32, high: f32,
+    }
+
+    ColumnGradients: 184 {
         columns: Columns,
         users: u64, row_norms: u64, column_norms: u64, partials: u64, positive_coefficient: u64,
         masses: u64, log_q_term: u64,
         scalars: u64, d_items: u64, d_extra: u64, d_log_q: u64, d_extra_log_q: u64,
+        temperature_term: u64,
         cut: Cut,
         rows: i32, offset: i32, logq_scale: f32, inside: i32,
     }

@@ -65,9 +65,17 @@ pub(super) struct Targets<G> {
     pub(super) extra: Span<G>,
     pub(super) log_q: Span<f32>,
     pub(super) extra_log_q: Span<f32>,
+    /// Each column's share of d(1/tau), where columns have a loss of their own.
+    pub(super) temperature_term: Span<f32>,
 }
 
 impl<G> Targets<G> {
+    /// The gradient of embeddings alone.
+    pub(super) fn embeddings(items: Span<G>) -> Self {
+        let none = Span::NULL;
+        Self { items, extra: Span::NULL, log_q: none, extra_log_q: none, temperature_term: none }
+    }
+
     /// Whether the second sweep sums its weights by column.
     pub(super) fn want_masses(&self) -> bool {
         !self.log_q.is_null() || !self.extra_log_q.is_null()
@@ -109,6 +117,7 @@ pub(super) fn gradients<T: Element, G: Element>(
         d_extra: targets.extra.holds_or_null(extra * dim, "the gradient of extra")?,
         d_log_q: targets.log_q.holds_or_null(batch_columns, "the gradient of log_q")?,
         d_extra_log_q: targets.extra_log_q.holds_or_null(extra, "the gradient of extra log_q")?,
+        temperature_term: targets.temperature_term.holds_or_null(owned, "temperature terms")?,
         cut: sweep.cut,
         rows: int(rows),
         offset: int(problem.offset),

@@ -18,6 +18,8 @@ pub(super) struct Inputs<T> {
     pub(super) extra: Span<T>,
     /// By segment: batch, extra, bank.
     pub(super) log_q: [Span<f32>; 3],
+    /// Of a symmetric loss.
+    pub(super) user_log_q: Span<f32>,
     /// By segment: batch, extra, bank.
     pub(super) item_ids: [Span<i64>; 3],
     pub(super) user_ids: Span<i64>,
@@ -44,6 +46,24 @@ impl<T> Bank<T> {
 pub(super) type Guards<'s> = Vec<Bound<'s>>;
 
 impl<T> Inputs<T> {
+    /// Users and items exchanged, as the other direction of a symmetric loss sees them. Ids and weights belong to the
+    /// pair, and stay.
+    pub(super) fn exchanged(&self) -> Self {
+        Self {
+            problem: self.problem,
+            config: self.config,
+            users: self.items,
+            items: self.users,
+            extra: Span::NULL,
+            log_q: [self.user_log_q, Span::NULL, Span::NULL],
+            user_log_q: Span::NULL,
+            item_ids: [self.item_ids[0], Span::NULL, Span::NULL],
+            user_ids: self.user_ids,
+            weights: self.weights,
+            bank: Bank::NONE,
+        }
+    }
+
     /// Whether any logit is corrected by log q.
     pub(super) fn corrects(&self) -> bool {
         !self.log_q[0].is_null()
@@ -83,6 +103,7 @@ impl<T: Element> Inputs<T> {
         }
         let log_q = log_q.map(|span| span.only_if(config.get_logq_scale() != 0.0));
         let item_ids = item_ids.map(|span| span.only_if(config.excludes_same_item()));
+        let user_log_q = optional(device, batch.user_log_q.as_ref(), "user_log_q", &mut guards)?;
         let user_ids = optional(device, batch.user_ids.as_ref(), "user_ids", &mut guards)?;
         let inputs = Self {
             problem,
@@ -91,6 +112,7 @@ impl<T: Element> Inputs<T> {
             items,
             extra: embeddings,
             log_q,
+            user_log_q: user_log_q.only_if(config.get_logq_scale() != 0.0),
             item_ids,
             user_ids: user_ids.only_if(config.excludes_same_user()),
             weights: optional(device, batch.weights.as_ref(), "weights", &mut guards)?,

@@ -25,7 +25,11 @@ pub struct InBatchLoss {
     hardware: Hardware,
     config: LossConfig,
     workspace: Workspace,
+    /// The same with users and items exchanged, for a symmetric loss.
+    exchanged: Workspace,
     forward: State,
+    /// Whether a backward has left gradients of the parameters.
+    has_gradient: bool,
 }
 
 /// What a backward would find in the workspace.
@@ -43,9 +47,15 @@ impl InBatchLoss {
     /// [`Error::OutOfDeviceMemory`], [`Error::Driver`].
     pub fn new(device: &Device, config: LossConfig) -> Result<Self> {
         let workspace = Workspace::new(device)?;
-        let forward = State::Nothing("there was none");
-        let hardware = device.hardware();
-        let mut loss = Self { device: device.clone(), hardware, config, workspace, forward };
+        let mut loss = Self {
+            device: device.clone(),
+            hardware: device.hardware(),
+            config,
+            exchanged: Workspace::beside(device, &workspace),
+            workspace,
+            forward: State::Nothing("there was none"),
+            has_gradient: false,
+        };
         loss.write_parameters()?;
         Ok(loss)
     }
@@ -80,6 +90,7 @@ impl InBatchLoss {
     pub fn set_config(&mut self, config: LossConfig) -> Result<()> {
         self.config = config;
         self.forward = State::Nothing("the configuration was changed in between");
+        self.has_gradient = false;
         self.write_parameters()
     }
 
@@ -98,7 +109,9 @@ impl InBatchLoss {
     /// many again per split when the batch is too small to fill the device; for 16-bit embeddings that are normalised,
     /// `2 D` bytes for each row and column. More than [`Plan::workspace_bytes`] where buffers at odd addresses would need more.
     pub fn workspace_bytes(&self, problem: &Problem) -> usize {
-        self.sizes_of_all(problem).bytes()
+        let sizes = self.sizes_of_all(problem);
+        let other = if self.config.is_symmetric() { sizes.without_scalars().bytes() } else { 0 };
+        sizes.bytes().saturating_add(other)
     }
 
     /// Allocates the workspace and loads the kernels for problems up to this one, so that no later call does.
@@ -107,7 +120,8 @@ impl InBatchLoss {
     /// [`Error::OutOfDeviceMemory`], [`Error::Ptx`], [`Error::Capturing`].
     pub fn reserve(&mut self, problem: &Problem) -> Result<()> {
         self.forward = State::Nothing("the workspace was reserved in between");
-        self.workspace.ensure(&self.sizes_of_all(problem))?;
+        let sizes = self.sizes_of_all(problem);
+        ensure([&mut self.workspace, &mut self.exchanged], &self.config, &sizes)?;
         self.load_kernels(problem)
     }
 
@@ -132,10 +146,11 @@ impl InBatchLoss {
         gradients: &mut Gradients<'_, G>,
     ) -> Result<Output<'_>> {
         let problem = Problem::new(batch, &self.config)?;
-        problem.check_gradients(batch, gradients)?;
+        problem.check_gradients(batch, &self.config, gradients)?;
         self.forward = State::Nothing("a step came in between");
         let sweep = self.enqueue_loss(batch, problem, Purpose::Backward)?;
         self.enqueue_gradients(batch, problem, &sweep, None, gradients)?;
+        self.has_gradient = true;
         Ok(self.output(&problem, true))
     }
 
@@ -164,7 +179,7 @@ impl InBatchLoss {
         gradients: &mut Gradients<'_, G>,
     ) -> Result<Output<'_>> {
         let problem = Problem::new(batch, &self.config)?;
-        problem.check_gradients(batch, gradients)?;
+        problem.check_gradients(batch, &self.config, gradients)?;
         let sweep = match self.forward {
             State::Forward(forward, sweep) if forward.same_but_bank(&problem) => sweep,
             State::Forward(..) => return Err(Error::NoForward("its shape was another")),
@@ -176,6 +191,7 @@ impl InBatchLoss {
         };
         check_length("upstream", upstream.as_ref(), expected, why)?;
         self.enqueue_gradients(batch, problem, &sweep, upstream.as_ref(), gradients)?;
+        self.has_gradient = true;
         Ok(self.output(&problem, true))
     }
 
@@ -184,7 +200,9 @@ impl InBatchLoss {
     #[doc(hidden)]
     pub fn poison_workspace(&mut self) -> Result<()> {
         self.forward = State::Nothing("the workspace was poisoned");
+        self.has_gradient = false;
         self.workspace.poison()?;
+        self.exchanged.poison()?;
         self.write_parameters()
     }
 
@@ -197,19 +215,41 @@ impl InBatchLoss {
     ) -> Result<Sweep> {
         let (inputs, _guards) = Inputs::bind(&self.device, batch, problem, &self.config)?;
         let plan = self.plan_for(&problem, inputs.aligned(true));
-        self.workspace.ensure(&Sizes::of(&plan, purpose))?;
+        ensure([&mut self.workspace, &mut self.exchanged], &self.config, &Sizes::of(&plan, purpose))?;
         let (device, workspace, config) = (&self.device, &self.workspace, &self.config);
+        let sweep = if config.is_symmetric() {
+            // No O: both gradients are sums of second sweeps.
+            self.enqueue_rows(&inputs.exchanged(), &self.exchanged, &plan, Purpose::Loss, Span::NULL)?;
+            let other = Span::from(&self.exchanged.loss);
+            self.enqueue_rows(&inputs, workspace, &plan, Purpose::Loss, other)?
+        } else {
+            self.enqueue_rows(&inputs, workspace, &plan, purpose, Span::NULL)?
+        };
+        rows::reduce_losses(device, &inputs, workspace, config.get_reduction())?;
+        Ok(sweep)
+    }
+
+    /// One direction, from its inputs to row losses, averaged with the `other` direction's unless that is null; the sweep
+    /// that was made.
+    fn enqueue_rows<T: Element>(
+        &self,
+        inputs: &Inputs<T>,
+        workspace: &Workspace,
+        plan: &Plan,
+        purpose: Purpose,
+        other: Span<f32>,
+    ) -> Result<Sweep> {
+        let (device, config) = (&self.device, &self.config);
         let with_output = purpose != Purpose::Loss;
         let sweep = if with_output { plan.forward() } else { plan.loss() };
-        columns::prepare(device, &inputs, workspace, config)?;
-        rows::prepare(device, &inputs, workspace, config)?;
+        columns::prepare(device, inputs, workspace, config)?;
+        rows::prepare(device, inputs, workspace, config)?;
         if plan.copies_embeddings() {
-            stream_mma::scale(device, &inputs, workspace)?;
+            stream_mma::scale(device, inputs, workspace)?;
         }
-        stream::forward(device, &inputs, workspace, config, &sweep, with_output)?;
-        rows::merge(device, &inputs, workspace, config, &sweep, with_output)?;
-        rows::objective(device, &inputs, workspace, config)?;
-        rows::reduce_losses(device, &inputs, workspace, config.get_reduction())?;
+        stream::forward(device, inputs, workspace, config, &sweep, with_output)?;
+        rows::merge(device, inputs, workspace, config, &sweep, with_output)?;
+        rows::objective(device, inputs, workspace, config, other)?;
         Ok(sweep)
     }
 
@@ -225,7 +265,7 @@ impl InBatchLoss {
         let (inputs, _guards) = Inputs::bind(&self.device, batch, problem, &self.config)?;
         let plan = self.plan_for(&problem, inputs.aligned(false));
         // The copies that tensor cores read when normalising are the forward's.
-        self.workspace.ensure(&Sizes::of_gradients(&plan))?;
+        ensure([&mut self.workspace, &mut self.exchanged], &self.config, &Sizes::of_gradients(&plan))?;
         let (device, workspace, config) = (&self.device, &self.workspace, &self.config);
         let upstream = upstream.map(|view| view.bind(device, "upstream").map(|bound| (bound, view.length())));
         let upstream = upstream.transpose()?;
@@ -237,15 +277,56 @@ impl InBatchLoss {
         let d_log_q = bind_target(device, gradients.log_q.as_mut(), "the gradient of log_q")?;
         let d_extra_log_q =
             bind_target(device, gradients.extra_log_q.as_mut(), "the gradient of extra log_q")?;
-        let targets =
-            Targets { items: d_items.0, extra: d_extra.0, log_q: d_log_q.0, extra_log_q: d_extra_log_q.0 };
+        if config.is_symmetric() {
+            return self.enqueue_both(&inputs, &plan, upstream_span, d_users.0, d_items.0);
+        }
+        let targets = Targets {
+            extra: d_extra.0,
+            log_q: d_log_q.0,
+            extra_log_q: d_extra_log_q.0,
+            ..Targets::embeddings(d_items.0)
+        };
         let with_masses = targets.want_masses();
 
         rows::gradients(device, &inputs, workspace, forward, upstream_span, with_masses, d_users.0)?;
         rows::reduce_terms(device, &inputs, workspace)?;
         let sweep = plan.backward_of(targets.owned(&problem), with_masses);
-        stream::backward(device, &inputs, workspace, config, &sweep, with_masses)?;
+        stream::backward(device, &inputs, workspace, config, &sweep, with_masses, None)?;
         columns::gradients(device, &inputs, workspace, config, &sweep, targets)
+    }
+
+    /// The gradients of a symmetric loss: a second sweep for the items, and one for the users.
+    fn enqueue_both<T: Element, G: Element>(
+        &self,
+        inputs: &Inputs<T>,
+        plan: &Plan,
+        upstream: Span<f32>,
+        d_users: Span<G>,
+        d_items: Span<G>,
+    ) -> Result<()> {
+        let Self { device, config, workspace, exchanged, .. } = self;
+        rows::symmetric_coefficients(device, inputs, workspace, exchanged, config, upstream)?;
+        let sweep = plan.backward();
+        let temperature_term = Span::from(&workspace.temperature_term);
+        stream::backward(device, inputs, workspace, config, &sweep, false, Some(exchanged))?;
+        let targets = Targets { temperature_term, ..Targets::embeddings(d_items) };
+        columns::gradients(device, inputs, workspace, config, &sweep, targets)?;
+        rows::reduce_terms(device, inputs, workspace)?;
+        let inputs = inputs.exchanged();
+        stream::backward(device, &inputs, exchanged, config, &sweep, false, Some(workspace))?;
+        columns::gradients(device, &inputs, exchanged, config, &sweep, Targets::embeddings(d_users))
+    }
+
+    pub(super) fn workspace(&self) -> &Workspace {
+        &self.workspace
+    }
+
+    pub(super) fn has_gradient(&self) -> bool {
+        self.has_gradient
+    }
+
+    pub(super) fn drop_forward(&mut self, why: &'static str) {
+        self.forward = State::Nothing(why);
     }
 
     fn plan_for(&self, problem: &Problem, aligned: bool) -> Plan {
@@ -284,6 +365,13 @@ impl InBatchLoss {
         }
         Ok(())
     }
+}
+
+/// Grows the workspaces of as many directions as the loss has.
+fn ensure(workspaces: [&mut Workspace; 2], config: &LossConfig, sizes: &Sizes) -> Result<()> {
+    let [workspace, exchanged] = workspaces;
+    workspace.ensure(sizes)?;
+    if config.is_symmetric() { exchanged.ensure(&sizes.without_scalars()) } else { Ok(()) }
 }
 
 /// A gradient buffer's span, null if there is none, with what records its use.

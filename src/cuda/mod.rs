@@ -38,6 +38,7 @@ mod launch;
 mod loss;
 mod module;
 mod output;
+mod parameters;
 mod plan;
 mod ranges;
 mod rows;

@@ -278,7 +278,7 @@ fn obstacle(
 /// Whether the tensor-core kernels have everything that a configuration asks for.
 fn mma_has(config: &LossConfig) -> bool {
     let features = config.sweep_features();
-    features.link == Link::Softmax && !features.counts && !features.moment
+    features.link == Link::Softmax && !features.counts && !features.moment && !features.symmetric
 }
 
 /// The first entry that reaches `dim`, or the last.

@@ -109,12 +109,13 @@ pub(super) fn merge<T>(
     unsafe { launch(device, File::Rows, "merge_partials", Grid::warps(problem.rows), &arguments) }
 }
 
-/// The objective of every row: loss, a, b.
+/// The objective of every row: loss, a, b. The loss is averaged with `other`, unless that is null.
 pub(super) fn objective<T>(
     device: &Device,
     inputs: &Inputs<T>,
     workspace: &Workspace,
     config: &LossConfig,
+    other: Span<f32>,
 ) -> Result<()> {
     let Problem { rows, offset, batch_columns, .. } = inputs.problem;
     let (kind, parameter) = objective_kind(config.get_objective());
@@ -131,6 +132,7 @@ pub(super) fn objective<T>(
         negatives: negatives.holds_or_null(rows, "counts")?,
         log_q: inputs.log_q[0].only_if(corrected_log_q).holds_or_null(batch_columns, "log_q")?,
         scalars: workspace.scalars(),
+        other: other.holds_or_null(rows, "the other direction's losses")?,
         loss: Span::from(&workspace.loss).holds(rows, "the row losses")?,
         a: Span::from(&workspace.a).holds(rows, "a")?,
         b: Span::from(&workspace.b).holds(rows, "b")?,
@@ -227,6 +229,39 @@ pub(super) fn gradients<T: Element, G: Element>(
     unsafe { launch(device, File::Rows, name, Grid::warps(rows), &arguments) }
 }
 
+/// What both second sweeps of a symmetric loss need of each pair. `items` is the workspace with users and items exchanged.
+pub(super) fn symmetric_coefficients<T>(
+    device: &Device,
+    inputs: &Inputs<T>,
+    users: &Workspace,
+    items: &Workspace,
+    config: &LossConfig,
+    upstream: Span<f32>,
+) -> Result<()> {
+    let rows = inputs.problem.rows;
+    let per_row = config.get_reduction() == Reduction::None;
+    let direction = |workspace: &Workspace| -> Result<arguments::Direction> {
+        Ok(arguments::Direction {
+            a: Span::from(&workspace.a).holds(rows, "a")?,
+            b: Span::from(&workspace.b).holds(rows, "b")?,
+            sum: Span::from(&workspace.row_sum).holds(rows, "the row sums")?,
+            coefficient: Span::from(&workspace.coefficient).holds(rows, "coefficients")?,
+            positive_coefficient: Span::from(&workspace.positive_coefficient).holds(rows, "coefficients")?,
+        })
+    };
+    let arguments = arguments::Symmetric {
+        users: direction(users)?,
+        items: direction(items)?,
+        weights: inputs.weights.holds_or_null(rows, "weights")?,
+        upstream: upstream.holds_or_null(if per_row { rows } else { 1 }, "upstream")?,
+        scalars: users.scalars(),
+        rows: int(rows),
+        upstream_per_row: i32::from(per_row),
+    };
+    // SAFETY: every length that the kernel reads or writes is checked above.
+    unsafe { launch(device, File::Rows, "symmetric_coefficients", Grid::threads(rows), &arguments) }
+}
+
 /// d(1/tau), d(bias) of the sigmoid link, and the scale of the second sweep's weights, from the rows' terms.
 pub(super) fn reduce_terms<T>(device: &Device, inputs: &Inputs<T>, workspace: &Workspace) -> Result<()> {
     let (rows, config) = (inputs.problem.rows, &inputs.config);
@@ -242,4 +277,31 @@ pub(super) fn reduce_terms<T>(device: &Device, inputs: &Inputs<T>, workspace: &W
     };
     // SAFETY: every length that the kernel reads or writes is checked above.
     unsafe { launch(device, File::Rows, "reduce_terms", Grid::one_block(), &arguments) }
+}
+
+/// Where learnt parameters come from: the caller's own, null for a step of descent at these rates.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Update {
+    pub(super) parameter: Span<f32>,
+    pub(super) bias: Span<f32>,
+    pub(super) temperature_rate: f32,
+    pub(super) bias_rate: f32,
+    /// Bounds of log(1/tau).
+    pub(super) bounds: (f32, f32),
+}
+
+/// The next temperature and bias.
+pub(super) fn update_parameters(device: &Device, workspace: &Workspace, update: &Update) -> Result<()> {
+    let arguments = arguments::UpdateParameters {
+        scalars: workspace.scalars(),
+        parameter: update.parameter.holds_or_null(1, "log(1/tau)")?,
+        bias: update.bias.holds_or_null(1, "the bias")?,
+        temperature_rate: update.temperature_rate,
+        bias_rate: update.bias_rate,
+        low: update.bounds.0,
+        high: update.bounds.1,
+    };
+    let grid = Grid { threads: 1, ..Grid::one_block() };
+    // SAFETY: the scalars are there from the start; the other lengths are checked above.
+    unsafe { launch(device, File::Rows, "update_parameters", grid, &arguments) }
 }

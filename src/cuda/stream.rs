@@ -1,6 +1,7 @@
 //! Launchers of the row-owner stream: kernels/stream_simt.cuh here, kernels/stream_mma.cuh in `stream_mma`.
 
 use super::arguments;
+use super::buffer::Buffer;
 use super::device::Device;
 use super::inputs::Inputs;
 use super::launch::{Grid, Span, int, launch};
@@ -41,7 +42,8 @@ pub(super) fn forward<T: Element>(
 }
 
 /// The second sweep: partial sums of the gradient columns' dv, from the saved maxima and coefficients, and of the
-/// weights themselves if `with_masses`.
+/// weights themselves if `with_masses`. `own` is the columns' own loss, if they have one: the workspace with users and
+/// items exchanged.
 pub(super) fn backward<T: Element>(
     device: &Device,
     inputs: &Inputs<T>,
@@ -49,15 +51,22 @@ pub(super) fn backward<T: Element>(
     config: &LossConfig,
     sweep: &Sweep,
     with_masses: bool,
+    own: Option<&Workspace>,
 ) -> Result<()> {
     if sweep.kernels == Kernels::Mma {
         return stream_mma::backward(device, inputs, workspace, sweep);
     }
     let rows = inputs.problem.rows;
+    let of_own = |buffer: fn(&Workspace) -> &Buffer<f32>, what| {
+        own.map_or(Ok(0), |own| Span::from(buffer(own)).holds(rows, what))
+    };
     let masses = Span::from(&workspace.masses).only_if(with_masses);
     let arguments = arguments::Stream {
         reference: Span::from(&workspace.row_maximum).holds(rows, "the row maxima")?,
         coefficient: Span::from(&workspace.coefficient).holds(rows, "the row coefficients")?,
+        row_bias: of_own(|own| &own.bias, "the bias of rows")?,
+        column_reference: of_own(|own| &own.row_maximum, "the column maxima")?,
+        column_coefficient: of_own(|own| &own.coefficient, "the column coefficients")?,
         sum: masses.holds_or_null(sweep.cut.partial_rows(), "column masses")?,
         output: Span::from(&workspace.partials).holds(sweep.cut.floats(inputs.problem.dim), "partials")?,
         ..common(inputs, workspace, config, sweep, false)?

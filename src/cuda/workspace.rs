@@ -28,7 +28,9 @@ macro_rules! workspace {
         /// Device buffers, by the names of the maths.
         #[derive(Debug)]
         pub(super) struct Workspace {
-            $($(#[$doc])* pub(super) $field: Buffer<$type>),*
+            $($(#[$doc])* pub(super) $field: Buffer<$type>,)*
+            /// Where the scalars are, if they are another workspace's.
+            scalars_of: Option<u64>,
         }
 
         /// Elements of each buffer.
@@ -54,9 +56,14 @@ macro_rules! workspace {
         impl Workspace {
             /// Nothing but the scalars.
             pub(super) fn new(device: &Device) -> Result<Self> {
-                let mut workspace = Self { $($field: Buffer::empty(device)),* };
+                let mut workspace = Self { $($field: Buffer::empty(device),)* scalars_of: None };
                 workspace.scalars.ensure(scalars::WORDS, WHAT)?;
                 Ok(workspace)
+            }
+
+            /// No memory yet; the scalars are those of `other`, which must outlive this.
+            pub(super) fn beside(device: &Device, other: &Self) -> Self {
+                Self { $($field: Buffer::empty(device),)* scalars_of: Some(other.scalars()) }
             }
 
             /// Grows what is too small.
@@ -151,7 +158,9 @@ impl Sizes {
         let (rows, columns, dim) = (problem.rows, problem.columns(), problem.dim);
         let if_normalizing = |n: usize| if_wanted(config.normalizes(), n.saturating_mul(2));
         let if_copying = |n: usize| if_wanted(plan.copies_embeddings(), n.saturating_mul(dim));
-        let sweep = if purpose == Purpose::Loss { plan.loss() } else { plan.forward() };
+        // A symmetric loss has no O: both gradients are sums of second sweeps.
+        let with_output = purpose != Purpose::Loss && !config.is_symmetric();
+        let sweep = if with_output { plan.forward() } else { plan.loss() };
         let features = config.sweep_features();
         let sigmoid = features.link == Link::Sigmoid;
         let moment = features.moment && purpose != Purpose::Loss;
@@ -170,7 +179,7 @@ impl Sizes {
             sum: partials,
             moment: if_wanted(moment, partials),
             counts: if_wanted(features.counts, partials.saturating_mul(COUNTS)),
-            output: if purpose == Purpose::Loss { 0 } else { sweep.cut.floats(dim) },
+            output: if with_output { sweep.cut.floats(dim) } else { 0 },
             lse: rows,
             row_maximum: rows,
             row_sum: rows,
@@ -206,6 +215,11 @@ impl Sizes {
         }
     }
 
+    /// The same beside a workspace that has the scalars.
+    pub(super) fn without_scalars(self) -> Self {
+        Self { scalars: 0, ..self }
+    }
+
     /// What every call under a plan needs.
     pub(super) fn all(plan: &Plan) -> Self {
         // The sweep without output may have more partials.
@@ -216,11 +230,11 @@ impl Sizes {
 impl Workspace {
     /// The scalars' address; they are there from the start.
     pub(super) fn scalars(&self) -> u64 {
-        self.scalars.pointer()
+        self.scalars_of.unwrap_or(self.scalars.pointer())
     }
 
     /// The address of 1 / tau.
     pub(super) fn inverse_temperature(&self) -> u64 {
-        self.scalars.pointer() + (size_of::<f32>() * scalars::INVERSE_TEMPERATURE) as u64
+        self.scalars() + (size_of::<f32>() * scalars::INVERSE_TEMPERATURE) as u64
     }
 }

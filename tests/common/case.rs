@@ -37,6 +37,8 @@ pub(crate) struct Case {
     /// Of batch and extra, where they have log q.
     pub wants_log_q_gradient: bool,
     pub bank: Option<BankCase>,
+    /// Only of a symmetric loss.
+    pub user_log_q: Option<Vec<f32>>,
     pub user_ids: Option<Vec<i64>>,
     pub weights: Option<Vec<f32>>,
     /// `[1]` or `[B]`; only a backward takes it.
@@ -135,6 +137,7 @@ impl Case {
             .as_ref()
             .map(|own| [&own[..], extra.item_ids.as_deref().unwrap_or(&[]), &queue.item_ids].concat());
         let weights = self.weights.as_deref().map(widen);
+        let user_log_q = self.user_log_q.as_deref().map(widen);
         let upstream = upstream.map(widen);
         let inputs = oracle::Inputs {
             dim: self.dim,
@@ -145,6 +148,7 @@ impl Case {
             bank_absent: Some(&queue.absent),
             offset: self.offset,
             log_q: log_q.as_deref(),
+            user_log_q: user_log_q.as_deref(),
             item_ids: item_ids.as_deref(),
             user_ids: self.user_ids.as_deref(),
             weights: weights.as_deref(),
@@ -156,6 +160,19 @@ impl Case {
     /// What the call should give.
     pub(crate) fn expected(&self, upstream: Option<&[f32]>) -> oracle::Outputs {
         self.with_inputs(upstream, |inputs| oracle::evaluate(&self.config, inputs).expect("a valid case"))
+    }
+
+    /// The same without the items' own loss.
+    pub(crate) fn one_way(&self) -> Self {
+        Self { config: self.config.symmetric(false), user_log_q: None, ..self.clone() }
+    }
+
+    /// Users and items exchanged, as one direction of a symmetric loss sees them.
+    pub(crate) fn exchanged(&self) -> Self {
+        let mut exchanged = self.clone();
+        std::mem::swap(&mut exchanged.users, &mut exchanged.items.embeddings);
+        exchanged.items.log_q = exchanged.user_log_q.take();
+        exchanged
     }
 
     pub(crate) fn wants_log_q(&self) -> bool {

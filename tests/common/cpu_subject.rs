@@ -75,6 +75,9 @@ impl Cpu {
                 if let Some(item_ids) = &case.items.item_ids {
                     batch = batch.item_ids(item_ids);
                 }
+                if let Some(user_log_q) = &case.user_log_q {
+                    batch = batch.user_log_q(user_log_q);
+                }
                 if let Some(user_ids) = &case.user_ids {
                     batch = batch.user_ids(user_ids);
                 }

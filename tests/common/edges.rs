@@ -29,6 +29,8 @@ pub(crate) fn nan_stays_in_its_row(
     case: &Case,
     victim: usize,
 ) -> Result<(), String> {
+    // In a symmetric loss a user is a negative of the items.
+    let case = &case.one_way();
     let clean = ok(subject.step(case))?;
     let mut dirty = case.clone();
     dirty.users[victim * case.dim + victim % case.dim] = f32::NAN;
@@ -60,7 +62,7 @@ pub(crate) fn rows_without_weight_take_no_part(
     subject: &mut impl Subject,
     case: &Case,
 ) -> Result<(), String> {
-    let mut clean = case.clone();
+    let mut clean = case.one_way();
     let weights = clean.weights.get_or_insert_with(|| vec![1.0; case.rows()]);
     let idle: Vec<usize> = (0..weights.len()).filter(|i| i % 3 == 1).collect();
     idle.iter().for_each(|i| weights[*i] = 0.0);
@@ -94,7 +96,7 @@ pub(crate) fn rows_without_upstream_take_no_part(
     subject: &mut impl Subject,
     case: &Case,
 ) -> Result<(), String> {
-    let mut clean = case.clone();
+    let mut clean = case.one_way();
     clean.config = clean.config.reduction(Reduction::None);
     let upstream: Vec<f32> = (0..case.rows()).map(|i| if i % 2 == 1 { 0.0 } else { 0.5 }).collect();
     let expected = ok(subject.forward_backward(&clean, Some(&upstream)))?;
@@ -112,7 +114,7 @@ pub(crate) fn rows_without_upstream_take_no_part(
 
 /// A negative at +inf: loss +inf, NaN gradients in every row that sweeps it.
 pub(crate) fn infinite_negative(subject: &mut impl Subject, case: &Case) -> Result<(), String> {
-    let mut case = case.clone();
+    let mut case = case.one_way();
     let last = case.batch_columns() - 1;
     case.config = LossConfig::new(case.config.temperature()).and_then(|c| c.logq_scale(1.0)).expect("valid");
     (case.extra, case.bank, case.wants_extra_gradient) = (None, None, false);
@@ -134,7 +136,7 @@ pub(crate) fn infinite_negative(subject: &mut impl Subject, case: &Case) -> Resu
 
 /// A negative at -inf is as good as absent.
 pub(crate) fn vanishing_negative(subject: &mut impl Subject, case: &Case) -> Result<(), String> {
-    let mut case = case.clone();
+    let mut case = case.one_way();
     case.config = LossConfig::new(case.config.temperature()).expect("valid");
     (case.extra, case.bank, case.wants_extra_gradient) = (None, None, false);
     let mut log_q = vec![-1.0; case.batch_columns()];
@@ -196,7 +198,7 @@ pub(crate) fn extreme_norms_normalised(subject: &mut impl Subject, case: &Case) 
 
 /// What takes no part changes nothing: an empty bank, extra negatives of length 0, lambda 0, weights of 1.
 pub(crate) fn neutral_options(subject: &mut impl Subject, case: &Case) -> Result<(), String> {
-    let mut bare = case.clone();
+    let mut bare = case.one_way();
     bare.wants_log_q_gradient = false;
     (bare.extra, bare.bank, bare.wants_extra_gradient) = (None, None, false);
     let expected = ok(subject.step(&bare))?;

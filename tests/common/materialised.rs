@@ -9,7 +9,19 @@ use super::case::{Case, round_to};
 
 /// The same outputs as the oracle's, computed in low precision.
 pub(crate) fn evaluate(case: &Case, upstream: Option<&[f32]>) -> oracle::Outputs {
-    case.with_inputs(upstream, |inputs| Dense::new(case, inputs).evaluate())
+    if !case.config.is_symmetric() {
+        return case.with_inputs(upstream, |inputs| Dense::new(case, inputs).evaluate());
+    }
+    let one_way = Case { config: case.config.symmetric(false), ..case.clone() };
+    let (forth, back) = (evaluate(&one_way, upstream), evaluate(&one_way.exchanged(), upstream));
+    let mean = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| (a + b) / 2.0).collect::<Vec<f64>>();
+    oracle::Outputs {
+        row_losses: mean(&forth.row_losses, &back.row_losses),
+        d_users: mean(&forth.d_users, &back.d_items),
+        d_items: mean(&forth.d_items, &back.d_users),
+        d_inverse_temperature_rows: mean(&forth.d_inverse_temperature_rows, &back.d_inverse_temperature_rows),
+        ..forth
+    }
 }
 
 struct Rows {

@@ -6,6 +6,7 @@ pub(crate) mod case;
 pub(crate) mod compare;
 pub(crate) mod cpu_subject;
 pub(crate) mod edges;
+pub(crate) mod limits;
 pub(crate) mod materialised;
 pub(crate) mod properties;
 pub(crate) mod spec;

@@ -75,6 +75,8 @@ pub(crate) struct Spec {
     pub log_q_inside: bool,
     pub metrics: bool,
     pub wants_log_q_gradient: bool,
+    /// As many items as users, no other columns, and log q of the users or not.
+    pub symmetric: Option<bool>,
 }
 
 fn dtype() -> impl Strategy<Value = Dtype> {
@@ -140,14 +142,21 @@ impl Spec {
             Reduction::None,
         ]);
         let flags = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>(), reduction);
-        let family = (objective(), any::<bool>(), any::<bool>(), any::<bool>());
+        let symmetric = proptest::option::weighted(0.2, any::<bool>());
+        let family = (objective(), any::<bool>(), any::<bool>(), any::<bool>(), symmetric);
         (shape, segments, numbers, correction, flags, family).prop_map(
             |(shape, segments, numbers, correction, flags, family)| {
                 let (rows, dim, offset, surplus) = shape;
                 let (extra, wants_extra_gradient, bank, distinct_ids) = segments;
                 let (seed, temperature, spread, lean, (dtype, gradient_dtype)) = numbers;
                 let (log_q, logq_scale, corrected) = correction;
-                let (objective, inside, metrics, wants_log_q_gradient) = family;
+                let (objective, inside, metrics, wants_log_q_gradient, symmetric) = family;
+                let symmetric = symmetric.filter(|_| {
+                    let one_sided = Objective::AdditiveMargin { margin: 0.0 };
+                    matches!(objective, Objective::Softmax | Objective::Decoupled)
+                        || std::mem::discriminant(&objective) == std::mem::discriminant(&one_sided)
+                });
+                let alone = symmetric.is_some();
                 let corrected_log_q = objective == Objective::CorrectedLogQ;
                 let log_q = match objective {
                     Objective::CorrectedLogQ => true,
@@ -161,11 +170,11 @@ impl Spec {
                     gradient_dtype,
                     rows,
                     dim,
-                    offset,
-                    surplus,
-                    extra,
+                    offset: if alone { 0 } else { offset },
+                    surplus: if alone { 0 } else { surplus },
+                    extra: extra.filter(|_| !alone),
                     wants_extra_gradient,
-                    bank,
+                    bank: bank.filter(|_| !alone),
                     temperature,
                     spread,
                     lean,
@@ -180,9 +189,10 @@ impl Spec {
                     reduction,
                     upstream,
                     objective,
-                    log_q_inside: inside && !corrected_log_q,
+                    log_q_inside: inside && !corrected_log_q && !alone,
                     metrics,
-                    wants_log_q_gradient,
+                    wants_log_q_gradient: wants_log_q_gradient && !alone,
+                    symmetric,
                 }
             },
         )
@@ -202,6 +212,7 @@ impl Spec {
                 false => LogQOrder::OutsideTemperature,
             })
             .metrics(self.metrics)
+            .symmetric(self.symmetric.is_some())
             .positive_correction(positive)
             .exclude_same_item(self.exclude_item)
             .exclude_same_user(self.exclude_user)
@@ -241,6 +252,7 @@ impl Spec {
             wants_log_q_gradient: self.wants_log_q_gradient,
             extra,
             bank,
+            user_log_q: (self.symmetric == Some(true)).then(|| draw.log_q(self.rows)),
             user_ids: self.exclude_user.then(|| ids(&mut draw)),
             weights: self.weights.then(|| draw.weights()),
             upstream: self
@@ -291,10 +303,13 @@ impl Draw<'_> {
             .collect()
     }
 
+    /// Of probabilities, some of them tiny.
+    fn log_q(&mut self, count: usize) -> Vec<f32> {
+        (0..count).map(|_| -0.1 - 19.9 * self.random.f32()).collect()
+    }
+
     fn items(&mut self, count: usize) -> Items {
-        // Probabilities, some of them tiny.
-        let mut log_q = || (0..count).map(|_| -0.1 - 19.9 * self.random.f32()).collect();
-        let log_q = self.spec.log_q.then(&mut log_q);
+        let log_q = self.spec.log_q.then(|| self.log_q(count));
         Items {
             embeddings: self.embeddings(count),
             log_q,

@@ -15,6 +15,7 @@ mod link;
 mod mma;
 mod mutants;
 mod oracle;
+mod parameters;
 mod properties;
 mod resources;
 mod same_bits;

@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 
 use half::{bf16, f16};
-use inbatch::cuda::InBatchLoss;
 use inbatch::cuda::cudarc::driver::sys::CUdevice_attribute_enum;
+use inbatch::cuda::{InBatchLoss, Kernels, Plan};
 use inbatch::oracle;
-use inbatch::{Element, LossConfig, PositiveCorrection, Reduction};
+use inbatch::{Dtype, Element, LearnedTemperature, LossConfig, PositiveCorrection, Reduction};
 
 use crate::bank::same_on_both_backends;
-use crate::support::{Case, Gpu, OnDevice, Real, Results, Shape, bits, gpu, step};
+use crate::support::{Case, Gpu, OnDevice, Real, Results, Shape, bits, gpu, step, step_with};
 
 fn widen<T: Element>(values: &[T]) -> Vec<f64> {
     values.iter().map(|value| f64::from(value.to_f32())).collect()
@@ -52,12 +52,19 @@ fn expect<T: Element>(case: &Case<T>, config: &LossConfig, weighted: bool) -> or
 /// Relative errors of f32 arithmetic on sums of this length, at logits of a few dozens.
 const F32_TOLERANCE: f64 = 5e-6;
 
-fn compare<G: Element>(got: &Results<G>, expected: &oracle::Outputs, context: &str) {
-    let rounding = match G::DTYPE {
-        inbatch::Dtype::F32 => 0.0,
-        inbatch::Dtype::F16 => 2f64.powi(-11),
+/// The largest relative error of one rounding to a type.
+fn rounding(dtype: Dtype) -> f64 {
+    match dtype {
+        Dtype::F32 => 0.0,
+        Dtype::F16 => 2f64.powi(-11),
         _ => 2f64.powi(-8),
-    };
+    }
+}
+
+/// `weights` is the type of the softmax weights in the second product: f32 but on tensor cores.
+fn compare<G: Element>(got: &Results<G>, expected: &oracle::Outputs, weights: Dtype, context: &str) {
+    let rounding_of_weights = rounding(weights);
+    let rounding = rounding(G::DTYPE) + rounding_of_weights;
     let check = |name: &str, got: &[f64], expected: &[f64], tolerance: f64| {
         let error = error(got, expected);
         assert!(error <= tolerance, "{context}: {name} off by {error:e}");
@@ -75,14 +82,18 @@ fn compare<G: Element>(got: &Results<G>, expected: &oracle::Outputs, context: &s
     // Rows of either sign cancel in the sum.
     let scale: f64 = expected.d_inverse_temperature_rows.iter().map(|x| x.abs()).sum();
     let off = (got - expected.d_inverse_temperature).abs() / scale.max(f64::MIN_POSITIVE);
-    assert!(off <= F32_TOLERANCE, "{context}: d(1/tau) off by {off:e}");
+    assert!(off <= F32_TOLERANCE + rounding_of_weights, "{context}: d(1/tau) off by {off:e}");
 }
 
 pub(crate) fn run<T: Real, G: Real>(gpu: &Gpu, shape: Shape, config: LossConfig, weighted: bool, seed: u64) {
     let case = Case::<T>::random(shape, seed);
     let got = step::<T, G>(gpu, config, &case, weighted);
     let context = format!("{shape:?} {} -> {} {config:?}", T::DTYPE, G::DTYPE);
-    compare(&got, &expect(&case, &config, weighted), &context);
+    let weights = match Plan::new(&gpu.device.hardware(), &case.problem(), &config).kernels() {
+        Kernels::Mma => T::DTYPE,
+        _ => Dtype::F32,
+    };
+    compare(&got, &expect(&case, &config, weighted), weights, &context);
 }
 
 fn plain() -> LossConfig {
@@ -120,7 +131,7 @@ fn every_kernel_that_ships() {
     let ran: BTreeSet<_> =
         gpu.device.counters().launches.into_iter().filter(|(_, n)| *n > 0).map(|(name, _)| name).collect();
     let ships = entries();
-    assert_eq!(ships.len(), 62);
+    assert_eq!(ships.len(), 90);
     let missing: Vec<_> = ships.iter().filter(|name| !ran.contains(name.as_str())).collect();
     assert!(missing.is_empty(), "never launched: {missing:?}");
 }
@@ -136,7 +147,28 @@ fn every_type_of_gradient<T: Real>(gpu: &Gpu) {
         run::<T, f32>(gpu, (9, 11, 2, dim, 1), plain(), false, seed);
     }
     loss_alone::<T>(gpu, shape, config, 4);
+    if T::DTYPE != Dtype::F32 {
+        // A tensor-core kernel for each reach of dimensions.
+        for (dim, seed) in [(64, 12), (128, 13), (192, 14), (640, 15)] {
+            let shape = (20, 33, 9, dim, 3);
+            run::<T, f32>(gpu, shape, config, false, seed);
+            loss_alone::<T>(gpu, shape, config, seed);
+        }
+    }
     same_on_both_backends::<T>(gpu);
+    symmetric_and_learnt::<T>(gpu);
+}
+
+/// Items against users, too; and learnt parameters, which tests/cuda/parameters.rs compares.
+fn symmetric_and_learnt<T: Real>(gpu: &Gpu) {
+    let case = Case::<T>::random((20, 20, 0, 40, 0), 5);
+    let config = plain().symmetric(true);
+    let got: Results<f32> = step(gpu, config, &case, true);
+    compare(&got, &expect(&case, &config, true), Dtype::F32, "symmetric");
+    let mut loss = InBatchLoss::new(&gpu.device, config).unwrap();
+    let _: Results<f32> = step_with(gpu, &mut loss, &case, false);
+    loss.descend_temperature(&LearnedTemperature::new(0.2).unwrap(), 0.0).unwrap();
+    assert!((loss.temperature().unwrap() - 0.2).abs() < 1e-6);
 }
 
 pub(crate) fn loss_alone<T: Real>(gpu: &Gpu, shape: Shape, config: LossConfig, seed: u64) {
@@ -166,7 +198,7 @@ fn many_tiles_in_one_block() {
     let config = plain().exclude_same_user(true);
     let case = Case::<f32>::random((rows, rows + 70, 90, 9, 30), 12);
     let got: Results<f32> = step(&gpu, config, &case, true);
-    compare(&got, &expect(&case, &config, true), "many tiles");
+    compare(&got, &expect(&case, &config, true), Dtype::F32, "many tiles");
     // The loss alone goes through a kernel of its own, with the same bits.
     let inputs = OnDevice::new(&gpu.device, &case);
     let mut loss = InBatchLoss::new(&gpu.device, config).unwrap();

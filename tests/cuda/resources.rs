@@ -97,3 +97,21 @@ fn every_kernel_of_a_step_by_name() {
         }
     }
 }
+
+/// Four sweeps: log-sum-exps of rows and of columns (2 B N D flop each), a gradient sweep for each side (4 B N D each).
+#[test]
+fn a_symmetric_step_is_four_sweeps() {
+    let gpu = gpu();
+    let case = Case::<f32>::random((20, 20, 0, 8, 0), 2);
+    let before = launches(&gpu.device);
+    let symmetric = config().symmetric(true);
+    let allocated = gpu.device.counters().allocated_bytes;
+    let mut loss = InBatchLoss::new(&gpu.device, symmetric).unwrap();
+    let announced = loss.workspace_bytes(&case.problem()) as u64;
+    loss.reserve(&case.problem()).unwrap();
+    assert_eq!(gpu.device.counters().allocated_bytes - allocated, announced);
+    let _: Results<f32> = step_with(&gpu, &mut loss, &case, false);
+    let sweeps: Vec<_> =
+        since(&gpu.device, &before).into_iter().filter(|(name, _)| name.starts_with("stream")).collect();
+    assert_eq!(sweeps, [("stream_backward_64_f32".to_owned(), 2), ("stream_loss_f32".to_owned(), 2)]);
+}

@@ -105,6 +105,7 @@ impl<'g> Cuda<'g> {
         let users = stream.clone_htod(&narrow::<T>(&case.users)).unwrap();
         let items = DeviceItems::<T>::new(gpu, &case.items);
         let extra = case.extra.as_ref().map(|extra| DeviceItems::<T>::new(gpu, extra));
+        let user_log_q = case.user_log_q.as_ref().map(|log_q| stream.clone_htod(log_q).unwrap());
         let user_ids = case.user_ids.as_ref().map(|ids| stream.clone_htod(ids).unwrap());
         let weights = case.weights.as_ref().map(|weights| stream.clone_htod(weights).unwrap());
         let pushes: Vec<DeviceItems<T>> =
@@ -134,6 +135,9 @@ impl<'g> Cuda<'g> {
                 }
                 if let Some((ids, len)) = &items.item_ids {
                     batch = batch.item_ids(ids.slice(..*len));
+                }
+                if let Some(user_log_q) = &user_log_q {
+                    batch = batch.user_log_q(user_log_q);
                 }
                 if let Some(user_ids) = &user_ids {
                     batch = batch.user_ids(user_ids);

@@ -195,8 +195,9 @@ impl TableLoss {
                 stage.gradients(forward, backward, losses, pulls, gradients.inputs.0);
                 let d_sampled = &mut d_sampled[..shape.sampled * dim];
                 let lanes = lanes(shape.sampled);
-                let target = ColumnGradients { embeddings: Some(&mut *d_sampled), log_q: None };
-                ColumnSweep { forward: sweep, lanes, rows: backward }.run(&streamed.segments[0], target);
+                let target = ColumnGradients { embeddings: Some(&mut *d_sampled), numbers: None };
+                ColumnSweep { forward: &sweep, lanes, rows: backward, own: None }
+                    .run(&streamed.segments[0], target);
                 Named { shape: &shape, dim, ids, inputs, pulls, d_sampled }.scatter(gradients)
             }
         };

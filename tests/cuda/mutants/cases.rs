@@ -11,10 +11,10 @@ use inbatch::{LossConfig, Objective, Reduction};
 
 use crate::common::case::Case as CommonCase;
 use crate::common::spec::{BankSpec, Spec};
-use crate::common::{edges, properties};
+use crate::common::{edges, limits, properties};
 use crate::subject::Cuda;
 use crate::support::{Case, Gpu, Grads, OnDevice, Real, Results, Shape, step};
-use crate::{bank, frequency, kernels, oracle, sampling};
+use crate::{bank, frequency, kernels, oracle, parameters, sampling};
 
 /// A case. Which kernels it launches is measured.
 pub(super) struct FastCase {
@@ -124,6 +124,10 @@ pub(super) static CASES: &[FastCase] = &[
     property!("every option, bf16 to f32", everything(Bf16, F32, 26), properties::backward_matches_oracle),
     property!("every option, bf16 to f16", everything(Bf16, F16, 27), properties::backward_matches_oracle),
     property!("every option, bf16 to bf16", everything(Bf16, Bf16, 28), properties::backward_matches_oracle),
+    property!("both directions", symmetric(), properties::backward_matches_oracle),
+    property!("ties", metrics(), limits::ties_are_the_positives),
+    case!("descent", FEW, parameters::descent),
+    case!("parameters of one's own", FEW, parameters::own_parameters),
     property!("an upstream a row", a_row_each(), properties::backward_matches_oracle),
     property!("a weighted mean", weighted_mean(), properties::step_matches_oracle),
     property!("rows without weight", weighted_mean(), edges::rows_without_weight_take_no_part),
@@ -353,6 +357,7 @@ fn everything(dtype: Dtype, gradient_dtype: Dtype, seed: u64) -> Spec {
         log_q_inside: false,
         metrics: false,
         wants_log_q_gradient: false,
+        symmetric: None,
     }
 }
 
@@ -368,6 +373,10 @@ fn a_row_each() -> Spec {
 
 fn weighted_mean() -> Spec {
     Spec { reduction: Reduction::WeightedMean, bank: None, upstream: false, ..everything(F32, F32, 9) }
+}
+
+fn symmetric() -> Spec {
+    Spec { symmetric: Some(true), offset: 0, surplus: 0, ..bare() }
 }
 
 /// Loss alone, then gradients.

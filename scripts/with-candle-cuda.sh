@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Type-checks the feature candle-cuda on a machine without CUDA: `cargo check`, or the Cargo command given.
+# Runs a Cargo command that checks, and does not link, the feature candle-cuda on a machine without CUDA.
+#   scripts/with-candle-cuda.sh cargo check --features candle-cuda
 #
 # candle-kernels compiles candle's own kernels with nvcc when it is built, some ten minutes of two cores, and none of them
 # is ours. A stand-in that answers as nvcc does and writes empty files is enough to check every type of `link::candle`;
 # it is not enough to link a program.
 set -euo pipefail
-cd "$(dirname "$0")/.."
-
-cuda=${CARGO_TARGET_DIR:-$PWD/target}/candle-cuda
+root=$(cd "$(dirname "$0")/.." && pwd)
+cuda=${CARGO_TARGET_DIR:-$root/target}/candle-cuda
 mkdir -p "$cuda/bin" "$cuda/include" "$cuda/lib64"
 cat > "$cuda/bin/nvcc" <<'NVCC'
 #!/bin/sh
@@ -30,7 +30,8 @@ NVCC
 chmod +x "$cuda/bin/nvcc"
 : > "$cuda/include/cuda.h"
 
-[ $# -gt 0 ] || set -- check --package inbatch --lib --tests
-PATH=$cuda/bin:$PATH NVCC=$cuda/bin/nvcc CUDA_HOME=$cuda CUDA_PATH=$cuda CUDA_ROOT=$cuda CUDA_TOOLKIT_ROOT_DIR=$cuda \
-CUDA_COMPUTE_CAP=80 INBATCH_PTX=committed \
-    cargo "$@" --features candle-cuda
+export PATH=$cuda/bin:$PATH NVCC=$cuda/bin/nvcc CUDA_COMPUTE_CAP=80
+export CUDA_HOME=$cuda CUDA_PATH=$cuda CUDA_ROOT=$cuda CUDA_TOOLKIT_ROOT_DIR=$cuda
+# The stand-in compiles no kernel of ours either.
+export INBATCH_PTX=committed
+exec "$@"
