@@ -143,37 +143,41 @@ pub(super) static CASES: &[FastCase] = &[
     case!("samplers", FEW, sampling::every_kernel),
     case!("samples of everything", FEW, sampling::everything),
     case!("ids outside the range", FEW, sampling::ids_outside),
-    property!("margin", objective(Objective::AdditiveMargin { margin: 1.5 }), whole),
-    property!("decoupled", objective(Objective::Decoupled), whole),
-    property!("corrected log q", objective(Objective::CorrectedLogQ), whole),
-    property!("debiased", objective(Objective::Debiased { positive_prior: 0.1 }), whole),
-    property!("sigmoid", objective(Objective::Sigmoid { bias: -2.0 }), whole),
+    FastCase { name: "the family, f32 to f32", settings: FEW, run: |gpu| family(gpu, F32, F32, 24) },
+    FastCase { name: "the family, f32 to f16", settings: FEW, run: |gpu| family(gpu, F32, F16, 72) },
+    FastCase { name: "the family, f32 to bf16", settings: FEW, run: |gpu| family(gpu, F32, Bf16, 136) },
+    FastCase { name: "the family, f16 to f32", settings: FEW, run: |gpu| family(gpu, F16, F32, 24) },
+    FastCase { name: "the family, f16 to f16", settings: FEW, run: |gpu| family(gpu, F16, F16, 72) },
+    FastCase { name: "the family, f16 to bf16", settings: FEW, run: |gpu| family(gpu, F16, Bf16, 136) },
+    FastCase { name: "the family, bf16 to f32", settings: FEW, run: |gpu| family(gpu, Bf16, F32, 24) },
+    FastCase { name: "the family, bf16 to f16", settings: FEW, run: |gpu| family(gpu, Bf16, F16, 72) },
+    FastCase { name: "the family, bf16 to bf16", settings: FEW, run: |gpu| family(gpu, Bf16, Bf16, 136) },
     property!("metrics", metrics(), whole),
     property!("metrics, many parts", MANY, metrics(), whole),
-    property!("tensor cores, f16, D = 48", FEW_MODERN, tensor_cores(F16, 48, true), whole),
-    property!("tensor cores, f16, D = 64", MANY_MODERN, tensor_cores(F16, 64, true), whole),
-    property!("tensor cores, f16, D = 64, bare", FEW_MODERN, tensor_cores(F16, 64, false), whole),
-    property!("tensor cores, f16, D = 112", FEW_MODERN, tensor_cores(F16, 112, true), whole),
-    property!("tensor cores, f16, D = 128", MANY_MODERN, tensor_cores(F16, 128, true), whole),
-    property!("tensor cores, f16, D = 128, bare", FEW_MODERN, tensor_cores(F16, 128, false), whole),
-    property!("tensor cores, f16, D = 208", FEW_MODERN, tensor_cores(F16, 208, true), whole),
-    property!("tensor cores, f16, D = 256", MANY_MODERN, tensor_cores(F16, 256, true), whole),
-    property!("tensor cores, f16, D = 256, bare", FEW_MODERN, tensor_cores(F16, 256, false), whole),
-    property!("tensor cores, f16, D = 400", FEW_MODERN, tensor_cores(F16, 400, true), whole),
-    property!("tensor cores, f16, D = 528", FEW_MODERN, tensor_cores(F16, 528, true), whole),
-    property!("tensor cores, f16, D = 528, bare", MANY_MODERN, tensor_cores(F16, 528, false), whole),
-    property!("tensor cores, bf16, D = 48", FEW_MODERN, tensor_cores(Bf16, 48, true), whole),
-    property!("tensor cores, bf16, D = 64", MANY_MODERN, tensor_cores(Bf16, 64, true), whole),
-    property!("tensor cores, bf16, D = 64, bare", FEW_MODERN, tensor_cores(Bf16, 64, false), whole),
-    property!("tensor cores, bf16, D = 112", FEW_MODERN, tensor_cores(Bf16, 112, true), whole),
-    property!("tensor cores, bf16, D = 128", MANY_MODERN, tensor_cores(Bf16, 128, true), whole),
-    property!("tensor cores, bf16, D = 128, bare", FEW_MODERN, tensor_cores(Bf16, 128, false), whole),
-    property!("tensor cores, bf16, D = 208", FEW_MODERN, tensor_cores(Bf16, 208, true), whole),
-    property!("tensor cores, bf16, D = 256", MANY_MODERN, tensor_cores(Bf16, 256, true), whole),
-    property!("tensor cores, bf16, D = 256, bare", FEW_MODERN, tensor_cores(Bf16, 256, false), whole),
-    property!("tensor cores, bf16, D = 400", FEW_MODERN, tensor_cores(Bf16, 400, true), whole),
-    property!("tensor cores, bf16, D = 528", FEW_MODERN, tensor_cores(Bf16, 528, true), whole),
-    property!("tensor cores, bf16, D = 528, bare", MANY_MODERN, tensor_cores(Bf16, 528, false), whole),
+    property!("tensor cores, f16, D = 48", FEW_MODERN, tensor_cores(F16, F32, 48, true), whole),
+    property!("tensor cores, f16, D = 64", MANY_MODERN, tensor_cores(F16, F16, 64, true), whole),
+    property!("tensor cores, f16, D = 64, bare", FEW_MODERN, tensor_cores(F16, Bf16, 64, false), whole),
+    property!("tensor cores, f16, D = 112", FEW_MODERN, tensor_cores(F16, Bf16, 112, true), whole),
+    property!("tensor cores, f16, D = 128", MANY_MODERN, tensor_cores(F16, F32, 128, true), whole),
+    property!("tensor cores, f16, D = 128, bare", FEW_MODERN, tensor_cores(F16, F16, 128, false), whole),
+    property!("tensor cores, f16, D = 208", FEW_MODERN, tensor_cores(F16, F16, 208, true), whole),
+    property!("tensor cores, f16, D = 256", MANY_MODERN, tensor_cores(F16, Bf16, 256, true), whole),
+    property!("tensor cores, f16, D = 256, bare", FEW_MODERN, tensor_cores(F16, F32, 256, false), whole),
+    property!("tensor cores, f16, D = 400", FEW_MODERN, tensor_cores(F16, F32, 400, true), whole),
+    property!("tensor cores, f16, D = 528", FEW_MODERN, tensor_cores(F16, F16, 528, true), whole),
+    property!("tensor cores, f16, D = 528, bare", MANY_MODERN, tensor_cores(F16, Bf16, 528, false), whole),
+    property!("tensor cores, bf16, D = 48", FEW_MODERN, tensor_cores(Bf16, F32, 48, true), whole),
+    property!("tensor cores, bf16, D = 64", MANY_MODERN, tensor_cores(Bf16, F16, 64, true), whole),
+    property!("tensor cores, bf16, D = 64, bare", FEW_MODERN, tensor_cores(Bf16, Bf16, 64, false), whole),
+    property!("tensor cores, bf16, D = 112", FEW_MODERN, tensor_cores(Bf16, Bf16, 112, true), whole),
+    property!("tensor cores, bf16, D = 128", MANY_MODERN, tensor_cores(Bf16, F32, 128, true), whole),
+    property!("tensor cores, bf16, D = 128, bare", FEW_MODERN, tensor_cores(Bf16, F16, 128, false), whole),
+    property!("tensor cores, bf16, D = 208", FEW_MODERN, tensor_cores(Bf16, F16, 208, true), whole),
+    property!("tensor cores, bf16, D = 256", MANY_MODERN, tensor_cores(Bf16, Bf16, 256, true), whole),
+    property!("tensor cores, bf16, D = 256, bare", FEW_MODERN, tensor_cores(Bf16, F32, 256, false), whole),
+    property!("tensor cores, bf16, D = 400", FEW_MODERN, tensor_cores(Bf16, F32, 400, true), whole),
+    property!("tensor cores, bf16, D = 528", FEW_MODERN, tensor_cores(Bf16, F16, 528, true), whole),
+    property!("tensor cores, bf16, D = 528, bare", MANY_MODERN, tensor_cores(Bf16, Bf16, 528, false), whole),
 ];
 
 fn plain() -> LossConfig {
@@ -382,10 +386,25 @@ fn whole(subject: &mut Cuda<'_>, case: &CommonCase) -> Result<(), String> {
     properties::backward_matches_oracle(subject, case)
 }
 
-/// Another member of the family, with gradients of log q.
-fn objective(objective: Objective) -> Spec {
-    let log_q = !matches!(objective, Objective::Debiased { .. });
-    Spec { rows: 70, log_q, objective, wants_log_q_gradient: log_q, ..everything(F32, F32, 31) }
+/// Every objective, with gradients of log q where it has one.
+fn family(gpu: &Gpu, dtype: Dtype, gradient_dtype: Dtype, dim: usize) -> Result<(), String> {
+    let objectives = [
+        Objective::AdditiveMargin { margin: 1.5 },
+        Objective::Decoupled,
+        Objective::CorrectedLogQ,
+        Objective::Debiased { positive_prior: 0.1 },
+        Objective::Sigmoid { bias: -2.0 },
+    ];
+    let mut subject = Cuda::new(gpu);
+    let plain = Spec { rows: 21, dim, dtype, gradient_dtype, ..metrics() };
+    whole(&mut subject, &plain.build()).map_err(|message| format!("metrics: {message}"))?;
+    for (seed, objective) in objectives.into_iter().enumerate() {
+        let log_q = !matches!(objective, Objective::Debiased { .. });
+        let spec = everything(dtype, gradient_dtype, 40 + seed as u64);
+        let spec = Spec { rows: 21, dim, log_q, objective, wants_log_q_gradient: log_q, ..spec };
+        whole(&mut subject, &spec.build()).map_err(|message| format!("{objective:?}: {message}"))?;
+    }
+    Ok(())
 }
 
 fn metrics() -> Spec {
@@ -399,8 +418,9 @@ fn metrics() -> Spec {
 }
 
 /// Several tiles of rows and of columns, the last ones ragged.
-fn tensor_cores(dtype: Dtype, dim: usize, full: bool) -> Spec {
-    let spec = if full { everything(dtype, F32, dim as u64) } else { Spec { dtype, ..bare() } };
+fn tensor_cores(dtype: Dtype, gradient_dtype: Dtype, dim: usize, full: bool) -> Spec {
+    let spec = if full { everything(F32, F32, dim as u64) } else { bare() };
+    let spec = Spec { dtype, gradient_dtype, ..spec };
     let rows = if dim <= 128 { 140 } else { 75 };
     Spec { rows, dim, ..spec }
 }
