@@ -29,7 +29,7 @@ __device__ __forceinline__ void each_stay(const Cut& cut, Stay stay) {
         const i64 first = unit - owner_tile * cut.streamed_tiles;
         const i64 left = cut.streamed_tiles - first;
         const int count = static_cast<int>(left < end - unit ? left : end - unit);
-        stay(owner_tile, first, count, owner_tile + range);
+        stay(owner_tile, first, count, cut.slot(owner_tile, range));
         unit += count;
     }
 }

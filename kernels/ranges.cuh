@@ -6,7 +6,8 @@
 // results, which are merged in their order.
 //
 // Walking along the line, the next pair (range, owner tile) that meets has a larger range, a larger tile, or both; so
-// range + tile numbers the partials: there are fewer than ranges + owner tiles.
+// range + tile numbers the partials: there are fewer than ranges + owner tiles. Where the ranges are a multiple of the owner
+// tiles, none meets two tiles, and the range alone is the number.
 #pragma once
 
 #include "element.cuh"
@@ -44,6 +45,11 @@ struct Cut {
         return ((unit + 1) * ranges - 1) / units();
     }
 
+    // The number of the partial where a range meets an owner tile.
+    __device__ __forceinline__ i64 slot(i64 owner_tile, i64 range) const {
+        return ranges % owner_tiles == 0 ? range : owner_tile + range;
+    }
+
     __device__ __forceinline__ Parts parts(i64 owner) const {
         if (ranges == 0) {
             return Parts{owner, owners, splits};
@@ -51,7 +57,7 @@ struct Cut {
         const i64 owner_tile = owner / tile;
         const i64 first = range_of(owner_tile * streamed_tiles);
         const i64 last = range_of((owner_tile + 1) * streamed_tiles - 1);
-        return Parts{(owner_tile + first) * tile + owner % tile, tile, static_cast<int>(last - first) + 1};
+        return Parts{slot(owner_tile, first) * tile + owner % tile, tile, static_cast<int>(last - first) + 1};
     }
 };
 static_assert(sizeof(Cut) == 24, "mirror of src/cuda/arguments.rs");

@@ -490,7 +490,8 @@ mod tests {
             ((9, 0), 1024, 1),
         ] {
             let plan = Plan::new(&Hardware::new(capability, 100), &big(dim), &config());
-            assert_eq!(plan.forward().blocks, [100 * resident, 1, 1], "{plan}");
+            let blocks = plan.forward().blocks[0];
+            assert!(blocks <= 100 * resident && 8 * blocks >= 7 * 100 * resident, "{plan}");
             // What one block may ask for is 1 KiB less than the multiprocessor has.
             assert!(
                 plan.forward().shared_bytes as usize <= Hardware::new(capability, 1).shared_bytes() - 1024
