@@ -420,7 +420,7 @@ fn metrics() -> Spec {
 fn tensor_cores(dtype: Dtype, gradient_dtype: Dtype, dim: usize, full: bool) -> Spec {
     let spec = if full { everything(F32, F32, dim as u64) } else { bare() };
     let spec = Spec { dtype, gradient_dtype, ..spec };
-    let rows = if dim <= 128 { 140 } else { 75 };
+    let rows = if dim <= 256 { 140 } else { 75 };
     Spec { rows, dim, ..spec }
 }
 
