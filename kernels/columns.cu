@@ -65,6 +65,9 @@ __device__ __forceinline__ void column_gradients(const ColumnGradientsArguments&
     if (column >= a.cut.owners) {
         return;
     }
+    // First, while little is alive: its divisions are calls, and registers would be spilled around them.
+    const Parts parts = a.cut.parts(column);
+    __builtin_assume(parts.count > 0); // or the loops below would be compiled once more for none
     const int dim = a.columns.dim;
     const i64 row = column - a.offset;
     const bool owned = column < a.columns.batch_count && row >= 0 && row < a.rows;
@@ -75,13 +78,12 @@ __device__ __forceinline__ void column_gradients(const ColumnGradientsArguments&
     const float2 user_norm = has_positive ? norm_of(a.row_norms, row) : make_float2(0.0f, 0.0f);
     const T* item = a.columns.column<T>(column);
     const float2 norm = norm_of(a.column_norms, column);
-    const Parts parts = a.cut.parts(column);
-    __builtin_assume(parts.count > 0); // or the loops below would be compiled once more for none
     auto difference = [&](int d) { // tau dv_j
         float sum = 0.0f;
+        const float* partial = a.partials + parts.first * dim + d;
 #pragma unroll 1
-        for (int s = 0; s < parts.count; s++) {
-            sum += a.partials[parts.row(s) * dim + d];
+        for (int s = 0; s < parts.count; s++, partial += parts.stride * dim) {
+            sum += *partial;
         }
         return has_positive ? fmaf(-positive, unit(user[d], user_norm), sum) : sum;
     };

@@ -187,8 +187,8 @@ pub enum Error {
         why: String,
     },
 
-    /// A snapshot does not fit the bank that should be restored from it.
-    #[error("the snapshot does not fit this bank: {0}; build the bank as the one that was saved")]
+    /// A snapshot does not fit the bank, estimator or counter that should be restored from it.
+    #[error("the snapshot does not fit: {0}; build the bank or estimator as the one that was saved")]
     Snapshot(String),
 
     /// The stored dtype differs from the one asked for.

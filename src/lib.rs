@@ -2,6 +2,16 @@
 //!
 //! For a batch of (user, item) embeddings this crate computes in-batch sampled-softmax losses and
 //! their gradients **without ever storing the `B x N` score matrix**.
+//!
+//! | | |
+//! |---|---|
+//! | [`LossConfig`], [`Objective`] | what to compute |
+//! | [`cpu`], `cuda` | the backends: the same nouns, `Batch`, `Gradients`, `InBatchLoss`, `MemoryBank` |
+//! | [`bank`], [`frequency`], [`sampling`] | what banks, frequency estimators and samplers are configured by; [`table`]: class tables |
+//! | `link` | tensors and streams of candle, cust, DLPack and others |
+//! | [`objective`], [`oracle`] | the row functions; everything once more in f64, for tests |
+//!
+//! Start at [`cpu::InBatchLoss`], or at the README. Features: `cuda` (default), `candle`, `candle-cuda`, `cust`, `dlpack`.
 
 pub mod bank;
 mod batch;

@@ -72,12 +72,12 @@ impl Problem {
 
     /// `N`: all columns.
     pub fn columns(&self) -> usize {
-        self.batch_columns + self.extra_columns + self.bank_columns
+        self.gradient_columns().saturating_add(self.bank_columns)
     }
 
     /// `C + E`: the columns that receive a gradient.
     pub fn gradient_columns(&self) -> usize {
-        self.batch_columns + self.extra_columns
+        self.batch_columns.saturating_add(self.extra_columns)
     }
 
     /// Whether two problems differ in nothing but the bank, which a backward does not read.

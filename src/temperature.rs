@@ -22,6 +22,8 @@ use crate::{Error, Result};
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LearnedTemperature {
     parameter: f32,
+    /// The parameter before it was clamped: later bounds may have room for it.
+    wanted: f32,
     /// Of the parameter.
     low: f32,
     high: f32,
@@ -34,7 +36,7 @@ impl LearnedTemperature {
     /// [`Error::Temperature`] unless finite and above 0.
     pub fn new(temperature: f32) -> Result<Self> {
         let (low, high) = (-100f32.ln(), 100f32.ln());
-        Self { parameter: 0.0, low, high }.set_parameter(-checked(temperature)?.ln())
+        Self { parameter: 0.0, wanted: 0.0, low, high }.set_parameter(-checked(temperature)?.ln())
     }
 
     /// Keeps the temperature between `lowest` and `highest`.
@@ -47,7 +49,7 @@ impl LearnedTemperature {
         if high > low {
             return Err(range);
         }
-        Self { low: -low.ln(), high: -high.ln(), ..self }.set_parameter(self.parameter)
+        Self { low: -low.ln(), high: -high.ln(), ..self }.set_parameter(self.wanted)
     }
 
     /// tau.
@@ -78,6 +80,7 @@ impl LearnedTemperature {
         if parameter.is_nan() {
             return Err(Error::Temperature(parameter));
         }
+        self.wanted = parameter;
         self.parameter = parameter.max(self.low).min(self.high);
         Ok(self)
     }
@@ -117,6 +120,9 @@ mod tests {
         assert!((bounded.temperature() - 0.2).abs() < 1e-6);
         // CLIP's bound.
         assert!((LearnedTemperature::new(1e-4).unwrap().temperature() - 0.01).abs() < 1e-7);
+        // Bounds that are given later have room for the start.
+        let below = LearnedTemperature::new(0.005).unwrap().within(0.001, 1.0).unwrap();
+        assert!((below.temperature() - 0.005).abs() < 1e-8);
     }
 
     #[test]

@@ -263,6 +263,13 @@ fn sizes_beyond_the_index_type() {
     };
     let mut loss = InBatchLoss::new(config()).unwrap();
     assert!(matches!(loss.reserve(&shape), Err(Error::OutOfMemory { .. })));
+    // Nor do sizes that no batch has: nothing divides by them, nothing overflows.
+    for size in [0, usize::MAX] {
+        let shape =
+            Problem { rows: size, batch_columns: size, extra_columns: size, bank_columns: size, ..shape };
+        let bytes = loss.workspace_bytes(&shape);
+        assert!(bytes < 1 << 20 || size > 0, "{bytes} bytes for nothing");
+    }
 }
 
 /// Fails when a variant is added that no test names.

@@ -58,8 +58,9 @@ fi
 stage driver 30 "$here/driver_tests"
 stage tests 240 "$here/tests" "${tests[@]}"
 
-# A block that meets several tiles, both kinds of kernels, the bank, integer atomics.
-selection=(same_bits::repeated_steps oracle::features bank::warm_up frequency::the_same_bits)
+# A block that meets several tiles, plain kernels and tensor cores of every shape, the bank, integer atomics, class tables.
+selection=(same_bits::repeated_steps oracle::features mma::poison_in_the_workspace bank::warm_up
+    frequency::the_same_bits sampling::samples_of_everything table::the_same_bits_again)
 sanitizer=$(PATH=$PATH:/usr/local/cuda/bin:/opt/cuda/bin command -v compute-sanitizer)
 if [ -n "$emulate" ]; then
     skip sanitizer "the emulator has its own checks, which were on"

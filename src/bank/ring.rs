@@ -37,7 +37,7 @@ impl Ring {
         ];
         self.head = (self.head + kept) % self.capacity;
         self.len = (self.len + kept).min(self.capacity);
-        self.step += 1;
+        self.step = self.step.wrapping_add(1);
         spans
     }
 

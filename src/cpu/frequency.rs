@@ -61,7 +61,7 @@ impl FrequencyEstimator {
     pub fn update<'a>(&mut self, ids: impl Into<View<'a, i64>>) -> Result<()> {
         let ids = ids.into().0;
         self.check(ids)?;
-        self.step += 1;
+        self.step = self.step.wrapping_add(1);
         for k in 0..self.config.hashes {
             for cell in ids.iter().filter_map(|id| self.config.cell(k, *id)) {
                 let last = std::mem::replace(&mut self.last_step[cell], self.step);
@@ -196,9 +196,10 @@ impl FrequencyCounter {
         let ids = ids.into().0;
         self.check(ids)?;
         for id in ids {
-            self.counts[*id as usize] += 1;
+            let count = &mut self.counts[*id as usize];
+            *count = count.wrapping_add(1);
         }
-        self.total += ids.len() as u64;
+        self.total = self.total.wrapping_add(ids.len() as u64);
         Ok(())
     }
 

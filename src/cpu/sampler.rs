@@ -67,7 +67,7 @@ impl Sampler {
             let draws = ids.0.par_iter_mut().enumerate().with_min_len(1024);
             draws.for_each(|(i, id)| *id = config.id(draw(config.seed, call, i as u64)));
         }
-        self.call += 1;
+        self.call = self.call.wrapping_add(1);
         let (config, tries) = (&self.config, self.tries);
         let columns = log_q.0.par_iter_mut().zip(&*ids.0).with_min_len(1024);
         columns.for_each(|(log_q, id)| *log_q = config.log_expected_count(*id, tries));
@@ -180,7 +180,7 @@ impl DownSampler {
         for ((row, weight), log_share) in (0..).zip(weights.0.iter_mut()).zip(log_shares.0) {
             *weight = self.config.weight(self.call, row, *log_share);
         }
-        self.call += 1;
+        self.call = self.call.wrapping_add(1);
         Ok(())
     }
 

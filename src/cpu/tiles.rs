@@ -38,7 +38,7 @@ impl RowPartition {
     pub(super) fn new(problem: &Problem, column_tiles: usize) -> Self {
         let lanes = lanes(problem.rows);
         let row_tiles = problem.rows.div_ceil(lanes);
-        let splits = (ITEMS / row_tiles).min(column_tiles / TILES_PER_SPLIT).max(1);
+        let splits = (ITEMS / row_tiles.max(1)).min(column_tiles / TILES_PER_SPLIT).max(1);
         Self { lanes, row_tiles, splits, column_tiles }
     }
 
@@ -57,5 +57,8 @@ impl RowPartition {
 pub(super) fn most_column_tiles(problem: &Problem) -> usize {
     let Problem { batch_columns, extra_columns, bank_columns, .. } = *problem;
     let tiles = |columns: usize| columns.div_ceil(STREAMED);
-    tiles(batch_columns) + tiles(extra_columns) + tiles(bank_columns) + usize::from(bank_columns > 0)
+    tiles(batch_columns)
+        .saturating_add(tiles(extra_columns))
+        .saturating_add(tiles(bank_columns))
+        .saturating_add(usize::from(bank_columns > 0))
 }

@@ -177,7 +177,9 @@ impl<T: Element> Inputs<T> {
     /// The first columns' item ids, null unless items are excluded by id.
     pub(super) fn column_ids(&self, workspace: &Workspace, columns: usize) -> Result<u64> {
         let excluding = !self.item_ids[0].is_null();
-        Span::from(&workspace.item_ids).only_if(excluding).holds_or_null(columns, "item ids")
+        // Rows look their positives up there.
+        let positives = self.problem.offset.saturating_add(self.problem.rows);
+        Span::from(&workspace.item_ids).only_if(excluding).holds_or_null(columns.max(positives), "item ids")
     }
 
     /// Whether every embedding that a sweep reads starts at a multiple of 16 bytes.

@@ -162,7 +162,10 @@ impl Plan {
 
     /// Bytes of device memory beside inputs and outputs, for any call on the problem.
     pub fn workspace_bytes(&self) -> usize {
-        Sizes::all(self).bytes()
+        let sizes = Sizes::all(self);
+        // Both directions of a symmetric loss have a workspace.
+        let other = if self.config.is_symmetric() { sizes.without_scalars().bytes() } else { 0 };
+        sizes.bytes().saturating_add(other)
     }
 
     pub(super) fn problem(&self) -> &Problem {
@@ -196,7 +199,7 @@ impl Plan {
         let chunks = if mode == Mode::Loss { 1 } else { dim.div_ceil(SIMT_CHUNKS[chunk]) };
         let tiles = owned.div_ceil(SIMT_TILE);
         let streamed_tiles = streamed.div_ceil(SIMT_TILE).max(1);
-        let blocks = BLOCKS_PER_MULTIPROCESSOR * self.hardware.multiprocessors;
+        let blocks = self.hardware.multiprocessors.saturating_mul(BLOCKS_PER_MULTIPROCESSOR);
         let wanted = blocks.div_ceil((tiles * chunks).max(1));
         let splits = wanted.clamp(1, streamed_tiles.min(MAX_SPLITS));
         let tiles_per_split = streamed_tiles.div_ceil(splits);
@@ -229,7 +232,7 @@ impl Plan {
         let at = bucket(&MMA_DIMS, reach);
         let shape = Shape::of(reach);
         let fitting = self.hardware.shared_bytes() / (shape.shared as usize + SHARED_RESERVED);
-        let blocks = fitting.clamp(1, shape.resident) * self.hardware.multiprocessors;
+        let blocks = self.hardware.multiprocessors.saturating_mul(fitting.clamp(1, shape.resident));
         let cut = Cut::ranges(owned, shape.tile, streamed.div_ceil(shape.streamed), blocks);
         let names = match mode {
             Mode::Loss => &MMA_LOSS[at - 1],

@@ -419,9 +419,10 @@ fn metrics() -> Spec {
 
 /// Several tiles of rows and of columns, the last ones ragged.
 fn tensor_cores(dtype: Dtype, gradient_dtype: Dtype, dim: usize, full: bool) -> Spec {
-    let spec = if full { everything(F32, F32, dim as u64) } else { bare() };
+    // Without exclusion tiles go another way, where log q must count all the same.
+    let spec = if full { everything(F32, F32, dim as u64) } else { Spec { log_q: true, ..bare() } };
     let spec = Spec { dtype, gradient_dtype, ..spec };
-    let rows = if dim <= 128 { 140 } else { 75 };
+    let rows = if dim <= 256 { 140 } else { 75 };
     Spec { rows, dim, ..spec }
 }
 

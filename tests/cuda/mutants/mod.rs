@@ -45,11 +45,13 @@ fn a_dozen_is_killed() {
     let mut killed = 0;
     for mutant in mutants {
         match bench.try_mutant(&mutant) {
-            Verdict::Killed { case, kind } => println!("{}: killed by {case} ({kind})", mutant.describe()),
+            Verdict::Killed { case, kind } => {
+                println!("{}: killed by {case} ({kind})", mutant.describe());
+                killed += 1;
+            }
             Verdict::Stillborn(why) => println!("{}: {why}", mutant.describe()),
             Verdict::Survived { .. } => panic!("{}: no case noticed", mutant.describe()),
         }
-        killed += 1;
         if killed == DOZEN {
             return;
         }
