@@ -94,7 +94,7 @@ impl Errors {
 }
 
 /// NaN where NaN is expected, the same infinities, and the rest within the tolerance.
-fn tensor(name: &str, found: &[f64], expected: &[f64], r: f64, eps: f64) -> Result<(), String> {
+fn tensor(name: &str, found: &[f64], expected: &[f64], r: f64, eps: f64, terms: usize) -> Result<(), String> {
     if found.len() != expected.len() {
         return Err(format!("{name}: {} elements, expected {}", found.len(), expected.len()));
     }
@@ -106,7 +106,8 @@ fn tensor(name: &str, found: &[f64], expected: &[f64], r: f64, eps: f64) -> Resu
     }
     let error = distance(found, expected);
     let size = norm(expected.iter().copied().filter(|x| x.is_finite()));
-    let tiny = f64::from(f32::MIN_POSITIVE) * (found.len() as f64).sqrt();
+    // Below the normal range a term may be lost, whole; each element is a sum of so many.
+    let tiny = f64::from(f32::MIN_POSITIVE) * terms as f64 * (found.len() as f64).sqrt();
     let allowed = 2.0 * r + 4.0 * eps * size + tiny;
     if error > allowed {
         let detail = format!("materialised error {r:.3e}, norm {size:.3e}");
@@ -118,7 +119,7 @@ fn tensor(name: &str, found: &[f64], expected: &[f64], r: f64, eps: f64) -> Resu
 /// A sum over rows; `size` is the sum of its terms' magnitudes.
 fn scalar(name: &str, found: f64, expected: f64, r: f64, size: f64) -> Result<(), String> {
     if !expected.is_finite() {
-        return tensor(name, &[found], &[expected], 0.0, 0.0);
+        return tensor(name, &[found], &[expected], 0.0, 0.0, 1);
     }
     let allowed = 2.0 * r + 4.0 * epsilon(Dtype::F32) * size + f64::from(f32::MIN_POSITIVE);
     match (found - expected).abs() <= allowed {
@@ -148,8 +149,8 @@ pub(crate) fn check(case: &Case, upstream: Option<&[f32]>, found: &Results) -> R
 
 fn within(case: &Case, exact: &oracle::Outputs, r: Errors, found: &Results) -> Result<(), String> {
     let f32_eps = epsilon(Dtype::F32);
-    tensor("row_losses", &found.row_losses, &exact.row_losses, r.row_losses, f32_eps)?;
-    tensor("log_sum_exp", &found.log_sum_exp, &exact.log_sum_exp, r.log_sum_exp, f32_eps)?;
+    tensor("row_losses", &found.row_losses, &exact.row_losses, r.row_losses, f32_eps, 1)?;
+    tensor("log_sum_exp", &found.log_sum_exp, &exact.log_sum_exp, r.log_sum_exp, f32_eps, 1)?;
     match (found.loss, exact.loss) {
         (None, None) => {}
         (Some(found), Some(expected)) => {
@@ -161,16 +162,16 @@ fn within(case: &Case, exact: &oracle::Outputs, r: Errors, found: &Results) -> R
     }
     metrics(case, exact, r, found)?;
     let Some(gradients) = &found.gradients else { return Ok(()) };
-    let eps = epsilon(case.gradient_dtype);
-    tensor("d_users", &gradients.users, &storable(case, &exact.d_users), r.users, eps)?;
-    tensor("d_items", &gradients.items, &storable(case, &exact.d_items), r.items, eps)?;
+    let (eps, terms) = (epsilon(case.gradient_dtype), case.rows().max(case.columns()));
+    tensor("d_users", &gradients.users, &storable(case, &exact.d_users), r.users, eps, terms)?;
+    tensor("d_items", &gradients.items, &storable(case, &exact.d_items), r.items, eps, terms)?;
     if let Some(extra) = &gradients.extra {
-        tensor("d_extra", extra, &storable(case, &exact.d_extra), r.extra, eps)?;
+        tensor("d_extra", extra, &storable(case, &exact.d_extra), r.extra, eps, terms)?;
     }
     let batch = case.batch_columns();
     for (k, expected) in [&exact.d_log_q[..batch], &exact.d_log_q[batch..]].into_iter().enumerate() {
         if let Some(log_q) = &gradients.log_q[k] {
-            tensor(["d_log_q", "extra d_log_q"][k], log_q, expected, r.log_q[k], f32_eps)?;
+            tensor(["d_log_q", "extra d_log_q"][k], log_q, expected, r.log_q[k], f32_eps, terms)?;
         }
     }
     if let Some(bias) = gradients.bias {
@@ -210,7 +211,7 @@ fn metrics(case: &Case, exact: &oracle::Outputs, r: Errors, found: &Results) -> 
     }
     let found: Vec<f64> = metrics.positive_probabilities.iter().map(|p| f64::from(*p)).collect();
     let expected = positive_probabilities(case.config.get_objective(), exact);
-    tensor("positive probabilities", &found, &expected, r.probabilities, epsilon(Dtype::F32))
+    tensor("positive probabilities", &found, &expected, r.probabilities, epsilon(Dtype::F32), 1)
 }
 
 /// What the reduction multiplies a sum of row losses by, without sign.
