@@ -131,11 +131,13 @@ pub(crate) fn several(gpu: &Gpu) {
     let case = Case::random(9, 7, 12, 5, 70, 2);
     check::<f32, f32>(gpu, &case, softmax().remove_accidental_hits(false), Reduction::Mean);
     check::<f32, f32>(gpu, &case, TableConfig::nce(), Reduction::Mean);
+    let single = Case::random(9, 7, 12, 1, 70, 2);
+    check::<f32, f32>(gpu, &single, TableConfig::nce(), Reduction::Mean);
 }
 
-/// More names than several blocks have threads, and many classes among them.
+/// Five times as many names as a block has threads, and many classes among them.
 pub(crate) fn many(gpu: &Gpu) {
-    let case = Case::random(3, 2, 3000, 1, 1500, 2);
+    let case = Case::random(3, 2, 3000, 1, 1277, 2);
     check::<f32, f32>(gpu, &case, softmax(), Reduction::Mean);
 }
 

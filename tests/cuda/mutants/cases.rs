@@ -3,6 +3,7 @@
 
 use half::{bf16, f16};
 use inbatch::Dtype::{self, Bf16, F16, F32};
+use inbatch::cuda::InBatchLoss;
 use inbatch::{LossConfig, Objective, Reduction};
 
 use super::instructions::{absent_tiles_are_skipped, small_ids_take_the_short_way};
@@ -10,7 +11,7 @@ use crate::common::case::Case as CommonCase;
 use crate::common::spec::{BankSpec, Spec};
 use crate::common::{edges, limits, properties};
 use crate::subject::Cuda;
-use crate::support::{Case, Gpu, Real, Results, Shape, step};
+use crate::support::{Case, Gpu, OnDevice, Real, Results, Shape, bits, step};
 use crate::{bank, frequency, kernels, oracle, parameters, sampling, table};
 
 /// A case. Which kernels it launches is measured.
@@ -162,6 +163,9 @@ pub(super) static CASES: &[FastCase] = &[
     FastCase { name: "the family, bf16 to f32", settings: FEW, run: |gpu| family(gpu, Bf16, F32, 24) },
     FastCase { name: "the family, bf16 to f16", settings: FEW, run: |gpu| family(gpu, Bf16, F16, 72) },
     FastCase { name: "the family, bf16 to bf16", settings: FEW, run: |gpu| family(gpu, Bf16, Bf16, 136) },
+    case!("sigmoids, f32", FEW, |gpu| sigmoids::<f32>(gpu)),
+    case!("sigmoids, f16", FEW, |gpu| sigmoids::<f16>(gpu)),
+    case!("sigmoids, bf16", FEW, |gpu| sigmoids::<bf16>(gpu)),
     property!("metrics", metrics(), whole),
     property!("metrics, many parts", MANY, metrics(), whole),
     property!("tensor cores, f16, D = 48", FEW_MODERN, tensor_cores(F16, F32, 48, true), whole),
@@ -346,6 +350,30 @@ fn everything(dtype: Dtype, gradient_dtype: Dtype, seed: u64) -> Spec {
         metrics: false,
         wants_log_q_gradient: false,
         symmetric: None,
+    }
+}
+
+/// Sums of sigmoids: the loss alone has the bits of a step, and a NaN in any column shows in every row.
+fn sigmoids<T: Real>(gpu: &Gpu) {
+    const ROWS: usize = 5;
+    let config = plain().objective(Objective::Sigmoid { bias: -2.0 }).expect("an objective");
+    for dim in [40, 104, 201] {
+        let losses = |case: &Case<T>| {
+            let inputs = OnDevice::new(&gpu.device, case);
+            let mut loss = InBatchLoss::new(&gpu.device, config).expect("a loss");
+            let alone = loss.evaluate(&inputs.batch(false, false)).expect("an evaluation");
+            let alone = bits(&alone.row_losses().expect("losses"));
+            let with_gradients: Results<f32> = step(gpu, config, case, false);
+            assert_eq!(alone, with_gradients.row_losses, "D = {dim}");
+            alone
+        };
+        losses(&Case::random((ROWS, 70, 0, dim, 0), 3));
+        // Of the columns that one thread has, each by itself, none of them a positive.
+        for column in ROWS..ROWS + 4 {
+            let mut case = Case::random((ROWS, 70, 0, dim, 0), 3);
+            case.items[column * dim] = T::from_f32(f32::NAN);
+            assert!(losses(&case).iter().all(|loss| f32::from_bits(*loss).is_nan()), "D = {dim}, {column}");
+        }
     }
 }
 
