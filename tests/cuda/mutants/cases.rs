@@ -71,6 +71,7 @@ pub(super) static CASES: &[FastCase] = &[
     case!("positions beyond 32 bits, f32", FEW, |gpu| kernels::beyond_32_bits::<f32>(gpu, "f32")),
     case!("positions beyond 32 bits, f16", FEW, |gpu| kernels::beyond_32_bits::<f16>(gpu, "f16")),
     case!("positions beyond 32 bits, bf16", FEW, |gpu| kernels::beyond_32_bits::<bf16>(gpu, "bf16")),
+    case!("merges beyond 32 bits", FEW, kernels::merges_beyond_32_bits),
     case!("objective on a grid", FEW, kernels::objectives_on_a_grid),
     case!("loss alone, f32", FEW, |gpu| loss_alone::<f32>(gpu)),
     case!("loss alone, f16", FEW, |gpu| loss_alone::<f16>(gpu)),
