@@ -252,3 +252,72 @@ pub(crate) fn beyond_32_bits<T: Real>(gpu: &Gpu, suffix: &str) {
     unsafe { launch(gpu, "bank", "bank_advance", (1, 1), push) };
     assert_eq!(stream.clone_dtoh(&state).unwrap(), [7, CAPACITY, 78]);
 }
+
+/// `MergeArguments` of kernels/arguments.cuh.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Merge {
+    maximum: u64,
+    sum: u64,
+    moment: u64,
+    counts: u64,
+    output: u64,
+    lse: u64,
+    row_maximum: u64,
+    row_sum: u64,
+    row_mass: u64,
+    row_moment: u64,
+    row_counts: u64,
+    /// The tile, the owner tiles, the streamed tiles, the ranges, the splits and the owners.
+    cut: [i32; 6],
+    rows: i32,
+    dim: i32,
+    link: i32,
+    padding: i32,
+}
+
+#[test]
+fn merges_of_more_than_2_32_units() {
+    merges_beyond_32_bits(&gpu());
+}
+
+/// Three owners of 2^31 - 1 streamed tiles each, in four ranges: no sweep is that long, but its partials are few.
+pub(crate) fn merges_beyond_32_bits(gpu: &Gpu) {
+    let stream = gpu.device.stream();
+    let upload = |values: &[f32]| stream.clone_htod(values).unwrap();
+    let pointer = |slice| View::<f32>::from(slice).device_pointer();
+    // Of each owner the two ranges that it meets, 0 and 1, 1 and 2, 2 and 3.
+    let (maximum, sum) = ([0.5f32, -1.0, 2.0, 7.0, 4.0, 3.5], [1.0f32, 2.0, 3.0, 1.5, 2.5, 9.0]);
+    let (maximum_d, sum_d) = (upload(&maximum), upload(&sum));
+    let out = [(); 3].map(|()| upload(&[f32::NAN; 3]));
+    let [lse, row_maximum, row_sum] = out.each_ref().map(pointer);
+    let merge = Merge {
+        maximum: pointer(&maximum_d),
+        sum: pointer(&sum_d),
+        moment: 0,
+        counts: 0,
+        output: 0,
+        lse,
+        row_maximum,
+        row_sum,
+        row_mass: 0,
+        row_moment: 0,
+        row_counts: 0,
+        cut: [1, 3, i32::MAX, 4, 0, 3],
+        rows: 3,
+        dim: 1,
+        link: 0,
+        padding: 0,
+    };
+    // SAFETY: the kernel takes this struct, and there are as many partials as ranges and owner tiles meet.
+    unsafe { launch(gpu, "rows", "merge_partials", (1, 256), merge) };
+    let [lse, row_maximum, row_sum] = out.each_ref().map(|slice| stream.clone_dtoh(slice).unwrap());
+    for owner in 0..3 {
+        let (m, l) = (&maximum[2 * owner..][..2], &sum[2 * owner..][..2]);
+        let largest = m[0].max(m[1]);
+        let expected = l[0] * (m[0] - largest).exp() + l[1] * (m[1] - largest).exp();
+        assert_eq!(row_maximum[owner], largest);
+        assert!((row_sum[owner] - expected).abs() <= 1e-6 * expected, "{row_sum:?}");
+        assert!((lse[owner] - largest - expected.ln()).abs() <= 1e-6 * lse[owner].abs(), "{lse:?}");
+    }
+}

@@ -162,6 +162,25 @@ pub(crate) fn everything(gpu: &Gpu) {
     assert!(sampler.tries().unwrap() > 300);
 }
 
+/// Three ids of 0.29 each and a rest that is hard to meet. Their expected counts are as near to 1 as shows how exactly
+/// log(1 - p) is taken, where its series is at its worst.
+pub(crate) fn few_likely(gpu: &Gpu) {
+    let stream = gpu.device.stream();
+    let weights: Vec<f64> = [vec![0.2928; 3], vec![0.0608; 2]].concat();
+    let config = SamplerConfig::unigram(&weights, 1.0, 0).unwrap().without_replacement().seed(5);
+    let mut here = Sampler::new(&gpu.device, config.clone(), 5).unwrap();
+    let mut there = cpu::Sampler::new(config, 5).unwrap();
+    let mut ids_d = stream.clone_htod(&[-7i64; 5]).unwrap();
+    let mut log_q_d = stream.clone_htod(&[POISON; 5]).unwrap();
+    let (mut ids, mut log_q) = ([-7; 5], [POISON; 5]);
+    for call in 1..=40 {
+        here.sample(&mut ids_d, &mut log_q_d).unwrap();
+        there.sample(&mut ids, &mut log_q).unwrap();
+        assert_eq!(stream.clone_dtoh(&ids_d).unwrap(), ids, "call {call}");
+        assert_eq!(bits(&stream.clone_dtoh(&log_q_d).unwrap()), bits(&log_q), "call {call}");
+    }
+}
+
 #[test]
 fn bad_calls() {
     let gpu = gpu();

@@ -116,6 +116,46 @@ pub(crate) fn every_kernel(gpu: &Gpu) {
     check::<bf16, bf16>(gpu, &case, softmax(), Reduction::Mean);
 }
 
+/// The largest width, with biases and without.
+pub(crate) fn wide(gpu: &Gpu) {
+    for (dim, seed) in [(1023, 1), (1024, 3), (99, 3)] {
+        let case = Case::random(2, dim, 5, 1, 3, seed);
+        check::<f32, f32>(gpu, &case, softmax(), Reduction::Mean);
+        check::<f16, f16>(gpu, &case, softmax(), Reduction::Mean);
+        check::<bf16, bf16>(gpu, &case, softmax(), Reduction::Mean);
+    }
+}
+
+/// Several positives under either link.
+pub(crate) fn several(gpu: &Gpu) {
+    let case = Case::random(9, 7, 12, 5, 70, 2);
+    check::<f32, f32>(gpu, &case, softmax().remove_accidental_hits(false), Reduction::Mean);
+    check::<f32, f32>(gpu, &case, TableConfig::nce(), Reduction::Mean);
+    let single = Case::random(9, 7, 12, 1, 70, 2);
+    check::<f32, f32>(gpu, &single, TableConfig::nce(), Reduction::Mean);
+}
+
+/// Five times as many names as a block has threads, and many classes among them.
+pub(crate) fn many(gpu: &Gpu) {
+    let case = Case::random(3, 2, 3000, 1, 1277, 2);
+    check::<f32, f32>(gpu, &case, softmax(), Reduction::Mean);
+}
+
+/// Ids outside the table: one count each, and a loss that is no number.
+pub(crate) fn unknown_classes(gpu: &Gpu) {
+    fn check<T: Real>(gpu: &Gpu) {
+        let mut case = Case::random(4, 5, 9, 1, 6, 2);
+        (case.labels[1], case.sampled[2], case.sampled[5]) = (9, -1, i64::MAX);
+        let inputs = OnDevice::<T>::new(gpu, &case);
+        let mut loss = TableLoss::new(&gpu.device, softmax()).unwrap();
+        assert!(loss.evaluate(&inputs.batch(&case)).unwrap().loss().unwrap().is_nan());
+        assert_eq!(loss.unknown_ids().unwrap(), 3);
+    }
+    check::<f32>(gpu);
+    check::<f16>(gpu);
+    check::<bf16>(gpu);
+}
+
 #[test]
 fn softmax_with_one_true_class() {
     let gpu = gpu();

@@ -1,19 +1,17 @@
 //! The fast cases: small fixed problems, compared as tightly as their kernels allow, that together launch every kernel
 //! that ships. CONTRIBUTING.md says how to add one.
 
-use std::collections::BTreeMap;
-
 use half::{bf16, f16};
 use inbatch::Dtype::{self, Bf16, F16, F32};
-use inbatch::bank::BankConfig;
-use inbatch::cuda::{InBatchLoss, MemoryBank};
+use inbatch::cuda::InBatchLoss;
 use inbatch::{LossConfig, Objective, Reduction};
 
+use super::instructions::{absent_tiles_are_skipped, small_ids_take_the_short_way};
 use crate::common::case::Case as CommonCase;
 use crate::common::spec::{BankSpec, Spec};
 use crate::common::{edges, limits, properties};
 use crate::subject::Cuda;
-use crate::support::{Case, Gpu, Grads, OnDevice, Real, Results, Shape, step};
+use crate::support::{Case, Gpu, OnDevice, Real, Results, Shape, bits, step};
 use crate::{bank, frequency, kernels, oracle, parameters, sampling, table};
 
 /// A case. Which kernels it launches is measured.
@@ -73,6 +71,7 @@ pub(super) static CASES: &[FastCase] = &[
     case!("positions beyond 32 bits, f32", FEW, |gpu| kernels::beyond_32_bits::<f32>(gpu, "f32")),
     case!("positions beyond 32 bits, f16", FEW, |gpu| kernels::beyond_32_bits::<f16>(gpu, "f16")),
     case!("positions beyond 32 bits, bf16", FEW, |gpu| kernels::beyond_32_bits::<bf16>(gpu, "bf16")),
+    case!("merges beyond 32 bits", FEW, kernels::merges_beyond_32_bits),
     case!("objective on a grid", FEW, kernels::objectives_on_a_grid),
     case!("loss alone, f32", FEW, |gpu| loss_alone::<f32>(gpu)),
     case!("loss alone, f16", FEW, |gpu| loss_alone::<f16>(gpu)),
@@ -124,7 +123,15 @@ pub(super) static CASES: &[FastCase] = &[
     property!("every option, bf16 to f32", everything(Bf16, F32, 26), properties::backward_matches_oracle),
     property!("every option, bf16 to f16", everything(Bf16, F16, 27), properties::backward_matches_oracle),
     property!("every option, bf16 to bf16", everything(Bf16, Bf16, 28), properties::backward_matches_oracle),
-    property!("both directions", symmetric(), properties::backward_matches_oracle),
+    property!("both directions", symmetric(F32, 24), properties::backward_matches_oracle),
+    property!("both directions, f32, D = 100", symmetric(F32, 100), properties::backward_matches_oracle),
+    property!("both directions, f32, D = 200", symmetric(F32, 200), properties::backward_matches_oracle),
+    property!("both directions, f16, D = 24", symmetric(F16, 24), properties::backward_matches_oracle),
+    property!("both directions, f16, D = 100", symmetric(F16, 100), properties::backward_matches_oracle),
+    property!("both directions, f16, D = 200", symmetric(F16, 200), properties::backward_matches_oracle),
+    property!("both directions, bf16, D = 24", symmetric(Bf16, 24), properties::backward_matches_oracle),
+    property!("both directions, bf16, D = 100", symmetric(Bf16, 100), properties::backward_matches_oracle),
+    property!("both directions, bf16, D = 200", symmetric(Bf16, 200), properties::backward_matches_oracle),
     property!("ties", metrics(), limits::ties_are_the_positives),
     case!("descent", FEW, parameters::descent),
     case!("parameters of one's own", FEW, parameters::own_parameters),
@@ -138,10 +145,15 @@ pub(super) static CASES: &[FastCase] = &[
     property!("extreme norms", bare(), edges::extreme_norms_normalised),
     property!("neutral options", everything(F32, F32, 4), edges::neutral_options),
     case!("class tables", FEW, table::every_kernel),
+    case!("wide class tables", FEW, table::wide),
+    case!("several true classes", FEW, table::several),
+    case!("many classes", FEW, table::many),
+    case!("unknown classes", FEW, table::unknown_classes),
     case!("frequencies", FEW, frequency::every_kernel),
     case!("unknown ids", FEW, frequency::unknown_ids),
     case!("samplers", FEW, sampling::every_kernel),
     case!("samples of everything", FEW, sampling::everything),
+    case!("samples of a few likely ids", FEW, sampling::few_likely),
     case!("ids outside the range", FEW, sampling::ids_outside),
     FastCase { name: "the family, f32 to f32", settings: FEW, run: |gpu| family(gpu, F32, F32, 24) },
     FastCase { name: "the family, f32 to f16", settings: FEW, run: |gpu| family(gpu, F32, F16, 72) },
@@ -152,6 +164,9 @@ pub(super) static CASES: &[FastCase] = &[
     FastCase { name: "the family, bf16 to f32", settings: FEW, run: |gpu| family(gpu, Bf16, F32, 24) },
     FastCase { name: "the family, bf16 to f16", settings: FEW, run: |gpu| family(gpu, Bf16, F16, 72) },
     FastCase { name: "the family, bf16 to bf16", settings: FEW, run: |gpu| family(gpu, Bf16, Bf16, 136) },
+    case!("sigmoids, f32", FEW, |gpu| sigmoids::<f32>(gpu)),
+    case!("sigmoids, f16", FEW, |gpu| sigmoids::<f16>(gpu)),
+    case!("sigmoids, bf16", FEW, |gpu| sigmoids::<bf16>(gpu)),
     property!("metrics", metrics(), whole),
     property!("metrics, many parts", MANY, metrics(), whole),
     property!("tensor cores, f16, D = 48", FEW_MODERN, tensor_cores(F16, F32, 48, true), whole),
@@ -160,7 +175,7 @@ pub(super) static CASES: &[FastCase] = &[
     property!("tensor cores, f16, D = 112", FEW_MODERN, tensor_cores(F16, Bf16, 112, true), whole),
     property!("tensor cores, f16, D = 128", MANY_MODERN, tensor_cores(F16, F32, 128, true), whole),
     property!("tensor cores, f16, D = 128, bare", FEW_MODERN, tensor_cores(F16, F16, 128, false), whole),
-    property!("tensor cores, f16, D = 208", FEW_MODERN, tensor_cores(F16, F16, 208, true), whole),
+    property!("tensor cores, f16, D = 240", FEW_MODERN, tensor_cores(F16, F16, 240, true), whole),
     property!("tensor cores, f16, D = 256", MANY_MODERN, tensor_cores(F16, Bf16, 256, true), whole),
     property!("tensor cores, f16, D = 256, bare", FEW_MODERN, tensor_cores(F16, F32, 256, false), whole),
     property!("tensor cores, f16, D = 400", FEW_MODERN, tensor_cores(F16, F32, 400, true), whole),
@@ -172,12 +187,30 @@ pub(super) static CASES: &[FastCase] = &[
     property!("tensor cores, bf16, D = 112", FEW_MODERN, tensor_cores(Bf16, Bf16, 112, true), whole),
     property!("tensor cores, bf16, D = 128", MANY_MODERN, tensor_cores(Bf16, F32, 128, true), whole),
     property!("tensor cores, bf16, D = 128, bare", FEW_MODERN, tensor_cores(Bf16, F16, 128, false), whole),
-    property!("tensor cores, bf16, D = 208", FEW_MODERN, tensor_cores(Bf16, F16, 208, true), whole),
+    property!("tensor cores, bf16, D = 240", FEW_MODERN, tensor_cores(Bf16, F16, 240, true), whole),
     property!("tensor cores, bf16, D = 256", MANY_MODERN, tensor_cores(Bf16, Bf16, 256, true), whole),
     property!("tensor cores, bf16, D = 256, bare", FEW_MODERN, tensor_cores(Bf16, F32, 256, false), whole),
     property!("tensor cores, bf16, D = 400", FEW_MODERN, tensor_cores(Bf16, F32, 400, true), whole),
     property!("tensor cores, bf16, D = 528", FEW_MODERN, tensor_cores(Bf16, F16, 528, true), whole),
     property!("tensor cores, bf16, D = 528, bare", MANY_MODERN, tensor_cores(Bf16, Bf16, 528, false), whole),
+    case!("small ids, f16", MANY_MODERN, |gpu| small_ids_take_the_short_way::<f16>(gpu)),
+    property!("ids, f16, D = 64", MANY_MODERN, ids(F16, 64), large_and_small),
+    property!("ids, f16, D = 128", MANY_MODERN, ids(F16, 128), large_and_small),
+    property!("ids, f16, D = 256", MANY_MODERN, ids(F16, 256), large_and_small),
+    property!("ids, f16, D = 528", MANY_MODERN, ids(F16, 528), large_and_small),
+    property!("steep, f16, D = 64", FEW_MODERN, steep(F16, 64), whole),
+    property!("steep, f16, D = 128", FEW_MODERN, steep(F16, 128), whole),
+    property!("steep, f16, D = 256", FEW_MODERN, steep(F16, 256), whole),
+    property!("steep, f16, D = 528", FEW_MODERN, steep(F16, 528), whole),
+    case!("small ids, bf16", MANY_MODERN, |gpu| small_ids_take_the_short_way::<bf16>(gpu)),
+    property!("ids, bf16, D = 64", MANY_MODERN, ids(Bf16, 64), large_and_small),
+    property!("ids, bf16, D = 128", MANY_MODERN, ids(Bf16, 128), large_and_small),
+    property!("ids, bf16, D = 256", MANY_MODERN, ids(Bf16, 256), large_and_small),
+    property!("ids, bf16, D = 528", MANY_MODERN, ids(Bf16, 528), large_and_small),
+    property!("steep, bf16, D = 64", FEW_MODERN, steep(Bf16, 64), whole),
+    property!("steep, bf16, D = 128", FEW_MODERN, steep(Bf16, 128), whole),
+    property!("steep, bf16, D = 256", FEW_MODERN, steep(Bf16, 256), whole),
+    property!("steep, bf16, D = 528", FEW_MODERN, steep(Bf16, 528), whole),
 ];
 
 fn plain() -> LossConfig {
@@ -237,47 +270,6 @@ fn huge_and_tiny(gpu: &Gpu) {
     let expected: Results<f32> = step(gpu, config(true), &case.widened(), false);
     assert_eq!(got, expected);
     assert!(got.row_losses.iter().all(|loss| f32::from_bits(*loss).is_finite()));
-}
-
-/// Tiles that have nothing to read are looked at, not computed.
-fn absent_tiles_are_skipped<T: Real>(gpu: &Gpu) {
-    const ROWS: usize = 65;
-    for dim in [16, 72, 136] {
-        let mut case = Case::<T>::random((ROWS, ROWS, 0, dim, 0), 3);
-        let config = BankConfig::new(3 * ROWS, dim).expect("a bank").warm_up(2);
-        let mut bank = MemoryBank::<T>::new(&gpu.device, config).expect("memory");
-        case.weights = [vec![1.0], vec![0.0; ROWS - 1]].concat();
-        bank.push(&OnDevice::new(&gpu.device, &case).pushed()).expect("a push");
-        let little = stream_instructions(gpu, &case, &bank);
-        // All rows count, and the bank is readable.
-        case.weights.fill(1.0);
-        bank.push(&OnDevice::new(&gpu.device, &case).pushed()).expect("a push");
-        let much = stream_instructions(gpu, &case, &bank);
-        for (kernel, instructions) in little {
-            let share = instructions as f64 / much[&kernel] as f64;
-            assert!(share < 0.7, "{kernel} runs {share:.2} of its instructions with little to do");
-        }
-    }
-}
-
-/// Instructions of each stream kernel in an evaluation and a step.
-fn stream_instructions<T: Real>(gpu: &Gpu, case: &Case<T>, bank: &MemoryBank<T>) -> BTreeMap<String, u64> {
-    let so_far = || -> BTreeMap<String, u64> {
-        let runs = gpu.emulator.iter().flat_map(|emulator| emulator.kernels());
-        let streams = runs.filter(|run| run.name.starts_with("stream_"));
-        streams.map(|run| (run.name, run.warp_instructions)).collect()
-    };
-    let before = so_far();
-    let inputs = OnDevice::new(&gpu.device, case);
-    let batch = inputs.batch(false, true).bank(bank);
-    let mut gradients = Grads::<f32>::poisoned(&gpu.device, case);
-    let mut loss = InBatchLoss::new(&gpu.device, plain()).expect("a loss");
-    loss.evaluate(&batch).expect("an evaluation").loss().expect("a mean");
-    loss.step(&batch, &mut gradients.view(false)).expect("a step").loss().expect("a mean");
-    let mut runs = so_far();
-    runs.iter_mut().for_each(|(name, instructions)| *instructions -= before.get(name).copied().unwrap_or(0));
-    runs.retain(|_, instructions| *instructions > 0);
-    runs
 }
 
 /// Gradients of 16 bits are those of 32, rounded to nearest.
@@ -362,6 +354,30 @@ fn everything(dtype: Dtype, gradient_dtype: Dtype, seed: u64) -> Spec {
     }
 }
 
+/// Sums of sigmoids: the loss alone has the bits of a step, and a NaN in any column shows in every row.
+fn sigmoids<T: Real>(gpu: &Gpu) {
+    const ROWS: usize = 5;
+    let config = plain().objective(Objective::Sigmoid { bias: -2.0 }).expect("an objective");
+    for dim in [40, 104, 201] {
+        let losses = |case: &Case<T>| {
+            let inputs = OnDevice::new(&gpu.device, case);
+            let mut loss = InBatchLoss::new(&gpu.device, config).expect("a loss");
+            let alone = loss.evaluate(&inputs.batch(false, false)).expect("an evaluation");
+            let alone = bits(&alone.row_losses().expect("losses"));
+            let with_gradients: Results<f32> = step(gpu, config, case, false);
+            assert_eq!(alone, with_gradients.row_losses, "D = {dim}");
+            alone
+        };
+        losses(&Case::random((ROWS, 70, 0, dim, 0), 3));
+        // Of the columns that one thread has, each by itself, none of them a positive.
+        for column in ROWS..ROWS + 4 {
+            let mut case = Case::random((ROWS, 70, 0, dim, 0), 3);
+            case.items[column * dim] = T::from_f32(f32::NAN);
+            assert!(losses(&case).iter().all(|loss| f32::from_bits(*loss).is_nan()), "D = {dim}, {column}");
+        }
+    }
+}
+
 fn a_row_each() -> Spec {
     Spec {
         reduction: Reduction::None,
@@ -376,8 +392,8 @@ fn weighted_mean() -> Spec {
     Spec { reduction: Reduction::WeightedMean, bank: None, upstream: false, ..everything(F32, F32, 9) }
 }
 
-fn symmetric() -> Spec {
-    Spec { symmetric: Some(true), offset: 0, surplus: 0, ..bare() }
+fn symmetric(dtype: Dtype, dim: usize) -> Spec {
+    Spec { symmetric: Some(true), offset: 0, surplus: 0, dtype, dim, ..bare() }
 }
 
 /// Loss alone, then gradients.
@@ -401,6 +417,9 @@ fn family(gpu: &Gpu, dtype: Dtype, gradient_dtype: Dtype, dim: usize) -> Result<
     for (seed, objective) in objectives.into_iter().enumerate() {
         let log_q = !matches!(objective, Objective::Debiased { .. });
         let spec = everything(dtype, gradient_dtype, 40 + seed as u64);
+        // The positive's log q once left out where that of the negatives counts, inside the temperature.
+        let left_out = objective == Objective::Decoupled;
+        let spec = Spec { log_q_inside: left_out, corrected: !left_out, ..spec };
         let spec = Spec { rows: 21, dim, log_q, objective, wants_log_q_gradient: log_q, ..spec };
         whole(&mut subject, &spec.build()).map_err(|message| format!("{objective:?}: {message}"))?;
     }
@@ -424,6 +443,27 @@ fn tensor_cores(dtype: Dtype, gradient_dtype: Dtype, dim: usize, full: bool) -> 
     let spec = Spec { dtype, gradient_dtype, ..spec };
     let rows = if dim <= 256 { 140 } else { 75 };
     Spec { rows, dim, ..spec }
+}
+
+/// Flat logits, so that each hit counts.
+fn ids(dtype: Dtype, dim: usize) -> Spec {
+    let rows = if dim <= 256 { 140 } else { 75 };
+    let bare = Spec { gradient_dtype: F32, temperature: 0.5, spread: 0.5, lean: 0.0, ..bare() };
+    Spec { exclude_item: true, exclude_user: true, distinct_ids: 5, rows, dtype, dim, ..bare }
+}
+
+/// `whole`, and again with ids of 32 bits, which have a way of their own.
+fn large_and_small(subject: &mut Cuda<'_>, case: &CommonCase) -> Result<(), String> {
+    whole(subject, case)?;
+    let mut small = case.clone();
+    let ids = small.items.item_ids.iter_mut().chain(&mut small.user_ids);
+    ids.flatten().for_each(|id| *id = (*id & 1) + (*id >> 32) + (*id & 6));
+    whole(subject, &small)
+}
+
+/// One logit of each row stands out so far that weights relative to any other overflow.
+fn steep(dtype: Dtype, dim: usize) -> Spec {
+    Spec { gradient_dtype: F32, spread: 300.0, lean: 0.0, rows: 70, dtype, dim, ..bare() }
 }
 
 /// Nothing but users and items.

@@ -3,11 +3,13 @@
 //!     cargo test -p inbatch --test cuda mutants -- --ignored --nocapture
 //!
 //! tries [`EACH`] mutants of every kernel that ships and writes docs/mutants.md. `INBATCH_MUTANTS` and
-//! `INBATCH_MUTANTS_SEED` ask for others, which are printed and not written. It fails if fewer than 95 of 100 are
-//! killed, or if a survivor has no reason in `survivors.json`.
+//! `INBATCH_MUTANTS_SEED` ask for others, which are printed and not written; so does `INBATCH_MUTANTS_OF`, which takes only
+//! the mutants of kernels that have one of its words in their names. It fails if fewer than 95 of 100 are killed, or
+//! if a survivor has no reason in `survivors.json`.
 
 mod cases;
 mod draw;
+mod instructions;
 mod operators;
 mod report;
 mod trial;
@@ -26,6 +28,17 @@ const DOZEN: usize = 12;
 
 fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok()?.parse().ok()
+}
+
+/// The mutants that the environment asks for, and whether they are those of docs/mutants.md.
+fn asked_for() -> (Vec<draw::Mutant>, bool) {
+    let (each, seed) = (number("INBATCH_MUTANTS"), number("INBATCH_MUTANTS_SEED"));
+    let mut mutants = draw(each.map_or(EACH, |each| each as usize), seed.unwrap_or(SEED));
+    let of = std::env::var("INBATCH_MUTANTS_OF").ok();
+    if let Some(of) = &of {
+        mutants.retain(|mutant| of.split(',').any(|word| mutant.kernel.contains(word)));
+    }
+    (mutants, each.is_none() && seed.is_none() && of.is_none())
 }
 
 #[test]
@@ -65,8 +78,7 @@ fn mutants_of_every_kernel() {
     if ptx_emulator_harness::device().expect("a device to test on").emulator().is_none() {
         return println!("SKIPPED: only the emulator runs mutants");
     }
-    let (each, seed) = (number("INBATCH_MUTANTS"), number("INBATCH_MUTANTS_SEED"));
-    let mutants = draw(each.map_or(EACH, |each| each as usize), seed.unwrap_or(SEED));
+    let (mutants, as_documented) = asked_for();
     let count = mutants.len();
     let begin = std::time::Instant::now();
     let verdicts = workers::try_all(&mutants, |index, verdict| {
@@ -75,7 +87,7 @@ fn mutants_of_every_kernel() {
     println!("{count} mutants in {:.0} s", begin.elapsed().as_secs_f64());
     let report = report::Report::new(&mutants, &verdicts);
     println!("{}", report.markdown());
-    if each.is_none() && seed.is_none() {
+    if as_documented {
         report.write();
     }
     report.judge().unwrap_or_else(|why| panic!("{why}"));
@@ -85,7 +97,6 @@ fn mutants_of_every_kernel() {
 #[ignore = "a process of mutants_of_every_kernel, which gives it its orders"]
 fn worker() {
     if std::env::var_os(workers::VARIABLE).is_some() {
-        let (each, seed) = (number("INBATCH_MUTANTS"), number("INBATCH_MUTANTS_SEED"));
-        workers::serve(&draw(each.map_or(EACH, |each| each as usize), seed.unwrap_or(SEED)));
+        workers::serve(&asked_for().0);
     }
 }

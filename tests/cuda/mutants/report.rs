@@ -9,6 +9,9 @@ use super::trial::Verdict;
 /// Killed mutants in a hundred, at least.
 const WANTED: f64 = 95.0;
 
+/// How the reason of a survivor begins that no test can kill.
+const EQUIVALENT: &str = "Equivalent";
+
 /// Why mutants survive, by what was changed: lines move, texts stay.
 pub(super) struct Reasons(Vec<serde_json::Value>);
 
@@ -112,11 +115,15 @@ impl<'a> Report<'a> {
         let mut text = String::from(HEAD);
         let all = self.counts(|_| ()).into_values().next().unwrap_or_default();
         let survivors = self.survivors();
+        let is_equivalent =
+            |mutant: &&&Mutant| self.reasons.of(mutant).is_some_and(|reason| reason.starts_with(EQUIVALENT));
+        let equivalent = survivors.iter().filter(is_equivalent).count();
         let kernels = self.counts(|mutant| mutant.kernel);
         // Writing to a String cannot fail.
         let _ = writeln!(
             text,
-            "{} mutants of {} kernels, {} killed: {:.1} of 100. {} survived, each with its reason below.\n",
+            "{} mutants of {} kernels, {} killed: {:.1} of 100. {} survived, each with its reason below. By these reasons \
+             {equivalent} compute the same as the kernels that ship, so that no test can tell them apart.\n",
             all.tried,
             kernels.len(),
             all.killed,
