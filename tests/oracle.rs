@@ -69,12 +69,13 @@ fn gradients_are_central_differences() {
             if case.at_a_jump(&outputs) {
                 return Ok(());
             }
-            let differences = |values: &[f64], set: &dyn Fn(&[f64]) -> f64| -> Vec<f64> {
+            let differences = |width: usize, values: &[f64], set: &dyn Fn(&[f64]) -> f64| -> Vec<f64> {
                 (0..values.len())
                     .map(|k| {
-                        // A thousandth of the element, or of a typical one where it is tiny.
-                        let typical = values.iter().map(|x| x.abs()).sum::<f64>() / values.len() as f64;
-                        derivative(1e-3 * typical.min(1.0), |h| {
+                        // A thousandth of a typical element of the row: a short row that is normalised bends sooner.
+                        let row = &values[k / width * width..][..width];
+                        let typical = row.iter().map(|x| x.abs()).sum::<f64>() / width as f64;
+                        derivative(1e-3 * typical.clamp(1e-6, 1.0), |h| {
                             let mut moved = values.to_vec();
                             moved[k] += h;
                             set(&moved)
@@ -82,13 +83,13 @@ fn gradients_are_central_differences() {
                     })
                     .collect()
             };
-            let users = differences(inputs.users, &|users| {
+            let users = differences(inputs.dim, inputs.users, &|users| {
                 objective(case, &oracle::Inputs { users, ..*inputs }, parameters, &outputs)
             });
-            let items = differences(inputs.items, &|items| {
+            let items = differences(inputs.dim, inputs.items, &|items| {
                 objective(case, &oracle::Inputs { items, ..*inputs }, parameters, &outputs)
             });
-            let extra = differences(inputs.extra, &|extra| {
+            let extra = differences(inputs.dim, inputs.extra, &|extra| {
                 objective(case, &oracle::Inputs { extra, ..*inputs }, parameters, &outputs)
             });
             let temperature = derivative(1e-3 * parameters.inverse_temperature, |h| {
@@ -101,7 +102,7 @@ fn gradients_are_central_differences() {
             });
             let log_q = inputs.log_q.map(|log_q| {
                 let trainable = case.batch_columns() + case.extra_columns();
-                let mut slopes = differences(log_q, &|log_q| {
+                let mut slopes = differences(log_q.len(), log_q, &|log_q| {
                     let inputs = oracle::Inputs { log_q: Some(log_q), ..*inputs };
                     objective(case, &inputs, parameters, &outputs)
                 });
