@@ -12,11 +12,8 @@ use crate::{Element, LogQOrder, LossConfig, Problem, Result};
 
 const PREPARE: [&str; 3] = per_dtype!("prepare_columns");
 /// By embedding type, then by gradient type.
-const GRADIENTS: [[&str; 3]; 3] = [
-    per_dtype!("column_gradients_f32"),
-    per_dtype!("column_gradients_f16"),
-    per_dtype!("column_gradients_bf16"),
-];
+const GRADIENTS: [[&str; 3]; 3] =
+    per_dtype!("column_gradients_f32", "column_gradients_f16", "column_gradients_bf16");
 
 /// Bias, id and norm of every column.
 pub(super) fn prepare<T: Element>(

@@ -3,7 +3,7 @@
 use super::bank::MemoryBank;
 use super::device::Device;
 use super::launch::{Span, int};
-use super::view::{Bound, View};
+use super::view::{Bound, View, ViewMut};
 use super::workspace::Workspace;
 use super::{Batch, arguments};
 use crate::{Element, Length, LossConfig, Problem, Result};
@@ -190,7 +190,7 @@ impl<T: Element> Inputs<T> {
     }
 }
 
-fn bind<'s, E>(
+pub(super) fn bind<'s, E>(
     device: &'s Device,
     view: &'s View<'_, E>,
     what: &'static str,
@@ -200,6 +200,17 @@ fn bind<'s, E>(
     let span = Span::new(bound.pointer, view.length());
     guards.push(bound);
     Ok(span)
+}
+
+/// A gradient buffer's span, with what records its use.
+pub(super) fn bind_mut<'s, E>(
+    device: &'s Device,
+    view: &'s mut ViewMut<'_, E>,
+    what: &'static str,
+) -> Result<(Span<E>, Bound<'s>)> {
+    let len = view.length();
+    let bound = view.bind(device, what)?;
+    Ok((Span::new(bound.pointer, len), bound))
 }
 
 fn optional<'s, E>(

@@ -134,10 +134,13 @@ pub(super) unsafe fn launch<A: Arguments>(
     .map_err(|error| Error::Launch { kernel, code: format!("{:?}", error.0) })
 }
 
-/// The three names `<stem>_{f32,f16,bf16}`, in the order of `dtype_index`.
+/// The three names `<stem>_{f32,f16,bf16}`, in the order of `dtype_index`; those of each stem if there are several.
 macro_rules! per_dtype {
     ($stem:literal) => {
         [concat!($stem, "_f32"), concat!($stem, "_f16"), concat!($stem, "_bf16")]
+    };
+    ($($stem:literal),+ $(,)?) => {
+        [$(per_dtype!($stem)),+]
     };
 }
 

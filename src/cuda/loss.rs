@@ -3,7 +3,7 @@
 use super::arguments::scalars;
 use super::columns::Targets;
 use super::device::Device;
-use super::inputs::Inputs;
+use super::inputs::{Inputs, bind_mut};
 use super::launch::Span;
 use super::module::File;
 use super::output::Output;
@@ -381,7 +381,6 @@ fn bind_target<'s, G>(
     what: &'static str,
 ) -> Result<(Span<G>, Option<Bound<'s>>)> {
     let Some(target) = target else { return Ok((Span::NULL, None)) };
-    let len = target.length();
-    let bound = target.bind(device, what)?;
-    Ok((Span::new(bound.pointer, len), Some(bound)))
+    let (span, bound) = bind_mut(device, target, what)?;
+    Ok((span, Some(bound)))
 }

@@ -31,13 +31,7 @@ impl<'a> Output<'a> {
     /// to 0 or not to a finite number (the gradients are then 0).
     pub fn loss(&self) -> Result<f32> {
         self.check_scalar()?;
-        let words = self.workspace.scalars.read(scalars::WORDS)?;
-        let weight_sum = word(&words, scalars::WEIGHT_SUM);
-        let weighted = self.config.get_reduction() == Reduction::WeightedMean;
-        if weighted && (weight_sum == 0.0 || !weight_sum.is_finite()) {
-            return Err(Error::WeightSum(weight_sum));
-        }
-        Ok(word(&words, scalars::LOSS))
+        read_loss(self.workspace, self.config.get_reduction())
     }
 
     /// Waits, then returns the `[B]` weighted row losses.
@@ -198,6 +192,16 @@ impl<'a> Output<'a> {
 
 fn front<'a>(buffer: &'a Buffer<f32>, len: usize) -> View<'a, f32> {
     view_of(buffer.pointer(), len)
+}
+
+/// Waits, then returns the reduced loss that a sweep left, unless it is a mean over weights without a usable sum.
+pub(super) fn read_loss(workspace: &Workspace, reduction: Reduction) -> Result<f32> {
+    let words = workspace.scalars.read(scalars::WORDS)?;
+    let weight_sum = word(&words, scalars::WEIGHT_SUM);
+    if reduction == Reduction::WeightedMean && (weight_sum == 0.0 || !weight_sum.is_finite()) {
+        return Err(Error::WeightSum(weight_sum));
+    }
+    Ok(word(&words, scalars::LOSS))
 }
 
 fn word(words: &[f32], index: usize) -> f32 {

@@ -4,6 +4,7 @@
 use std::fmt;
 
 use super::arguments::Cut;
+use super::launch::per_dtype;
 use super::module::{File, dtype_index};
 use super::workspace::Sizes;
 use crate::config::Link;
@@ -291,13 +292,6 @@ fn bucket(reach: &[usize], dim: usize) -> usize {
     reach.iter().position(|&reach| dim <= reach).unwrap_or(reach.len() - 1)
 }
 
-/// The three names `<stem>_{f32,f16,bf16}`, in the order of `dtype_index`.
-macro_rules! per_dtype {
-    ($($stem:literal),*) => {
-        [$([concat!($stem, "_f32"), concat!($stem, "_f16"), concat!($stem, "_bf16")]),*]
-    };
-}
-
 /// Embeddings in a tile of the SIMT kernels, owned and streamed alike.
 const SIMT_TILE: usize = 64;
 const SIMT_THREADS: u32 = 256;
@@ -308,7 +302,7 @@ const BLOCKS_PER_MULTIPROCESSOR: usize = 2;
 /// Splits never exceed this; the merge walks them one after another.
 const MAX_SPLITS: usize = 64;
 
-const SIMT_LOSS: [&str; 3] = per_dtype!("stream_loss")[0];
+const SIMT_LOSS: [&str; 3] = per_dtype!("stream_loss");
 const SIMT_FORWARD: [[&str; 3]; 3] =
     per_dtype!("stream_forward_64", "stream_forward_128", "stream_forward_256");
 const SIMT_BACKWARD: [[&str; 3]; 3] =

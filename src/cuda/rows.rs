@@ -12,8 +12,7 @@ use crate::{Element, LogQOrder, LossConfig, Objective, Problem, Reduction, Resul
 
 const PREPARE: [&str; 3] = per_dtype!("prepare_rows");
 /// By embedding type, then by gradient type.
-const GRADIENTS: [[&str; 3]; 3] =
-    [per_dtype!("row_gradients_f32"), per_dtype!("row_gradients_f16"), per_dtype!("row_gradients_bf16")];
+const GRADIENTS: [[&str; 3]; 3] = per_dtype!("row_gradients_f32", "row_gradients_f16", "row_gradients_bf16");
 
 /// A `LinkKind` of kernels/arguments.cuh.
 pub(super) fn link_kind(link: Link) -> i32 {

@@ -3,16 +3,17 @@
 use super::arguments::{self, Cut, scalars, table_state};
 use super::buffer::Buffer;
 use super::device::Device;
-use super::inputs::{Guards, Inputs};
+use super::inputs::{Guards, Inputs, bind, bind_mut};
 use super::launch::{Grid, Span, int, launch, per_dtype};
 use super::module::{File, dtype_index};
+use super::output::read_loss;
 use super::plan::Plan;
 use super::view::{View, ViewMut, view_of};
 use super::workspace::{Purpose, Sizes, Workspace};
 use super::{TableBatch, TableGradients, rows, stream};
 use crate::config::Link;
 use crate::table::{TableConfig, TableShape};
-use crate::{Dtype, Element, Error, Length, LossConfig, Objective, Problem, Reduction, Result};
+use crate::{Dtype, Element, Error, LossConfig, Objective, Problem, Reduction, Result};
 
 const GATHER: [&str; 3] = per_dtype!("table_gather");
 const ROW_GRADIENTS: [&str; 3] = per_dtype!("table_row_gradients");
@@ -57,13 +58,7 @@ impl TableOutput<'_> {
         if self.of.config.reduction == Reduction::None {
             return Err(Error::NoScalarLoss);
         }
-        let words = self.of.sweeps.scalars.read(scalars::WORDS)?;
-        let word = |index: usize| words.get(index).copied().unwrap_or(f32::NAN);
-        let sum = word(scalars::WEIGHT_SUM);
-        if self.of.config.reduction == Reduction::WeightedMean && (sum == 0.0 || !sum.is_finite()) {
-            return Err(Error::WeightSum(sum));
-        }
-        Ok(word(scalars::LOSS))
+        read_loss(&self.of.sweeps, self.of.config.reduction)
     }
 
     /// Waits, then returns the `[rows]` losses, times the row weights.
@@ -372,11 +367,7 @@ fn source<'s, E>(
     what: &'static str,
     guards: &mut Guards<'s>,
 ) -> Result<u64> {
-    let Some(view) = view else { return Ok(0) };
-    let bound = view.bind(device, what)?;
-    let pointer = Span::<E>::new(bound.pointer, view.length()).holds(len, what)?;
-    guards.push(bound);
-    Ok(pointer)
+    view.map_or(Ok(0), |view| bind(device, view, what, guards)?.holds(len, what))
 }
 
 /// A bound output's address, with what records its use.
@@ -386,7 +377,6 @@ fn target<'s, E>(
     len: usize,
     what: &'static str,
 ) -> Result<(u64, super::view::Bound<'s>)> {
-    let have = view.length();
-    let bound = view.bind(device, what)?;
-    Ok((Span::<E>::new(bound.pointer, have).holds(len, what)?, bound))
+    let (span, bound) = bind_mut(device, view, what)?;
+    Ok((span.holds(len, what)?, bound))
 }
