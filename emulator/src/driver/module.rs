@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex};
 /// One loaded module.
 pub(crate) struct Module {
     pub(crate) context: Arc<Context>,
-    pub(crate) program: Program,
+    pub(crate) program: Arc<Program>,
     /// Handles given out, by kernel name: asking twice gives the same handle.
     functions: Mutex<HashMap<String, u64>>,
 }
@@ -117,7 +117,9 @@ fn load(out: &Out<Handle>, image: &[u8], log: impl FnOnce(&str)) -> Outcome {
     }
     refuse_unsafe(&context)?;
     let image = &lock(&driver().substitutes).of(image);
-    let program = compile(image, &context).map_err(|refused| {
+    let hash = hash(image);
+    let source = (hash.clone(), context.config.settings.compute_capability);
+    let program = driver().programs.get(source, || compile(image, &context)).map_err(|refused| {
         log(&refused.message);
         lock(&driver().records).note_report(
             "LoadError",
@@ -128,7 +130,7 @@ fn load(out: &Out<Handle>, image: &[u8], log: impl FnOnce(&str)) -> Outcome {
         refused.code
     })?;
     let kernels = program.kernels().map(|kernel| kernel.name.clone()).collect();
-    lock(&driver().records).modules.push(ModuleRecord { hash: hash(image), kernels });
+    lock(&driver().records).modules.push(ModuleRecord { hash, kernels });
     let module = Module { context, program, functions: Mutex::default() };
     out.set(ready()?.modules.insert(Arc::new(module)))
 }

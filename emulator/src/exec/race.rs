@@ -48,12 +48,13 @@ enum Problem {
 }
 
 /// What is wrong with the lanes of one instruction that use one place; `same` says whether they write one value.
+/// (Atomics are strong, and meant to meet.)
 #[inline(always)]
-fn together(checks: Checks, kind: Kind, lanes: u32, same: impl Fn(u32) -> bool) -> Option<Problem> {
+fn together(checks: Checks, used: Use, lanes: u32, same: impl Fn(u32) -> bool) -> Option<Problem> {
     let alone = lanes & lanes.wrapping_sub(1) == 0;
-    match kind {
+    match used.kind {
         Kind::Write if !alone && !same(lanes) => Some(Problem::Values),
-        Kind::Write if !alone && checks.redundant => Some(Problem::Redundant),
+        Kind::Write if !alone && checks.redundant && !used.strong => Some(Problem::Redundant),
         _ => None,
     }
 }
@@ -89,7 +90,7 @@ impl Machine<'_> {
             if !checks.race {
                 return None;
             }
-            if let Some(problem) = together(checks, used.kind, lanes, &same) {
+            if let Some(problem) = together(checks, used, lanes, &same) {
                 return Some(problem);
             }
             let (count, touch) = used.touch(lanes, at);
@@ -113,7 +114,7 @@ impl Machine<'_> {
         let (launch, checks) = (self.launch.number, self.launch.settings.checks);
         let mut page = None;
         let found = groups(mask, at, |lanes, at| {
-            if let Some(problem) = together(checks, used.kind, lanes, &same) {
+            if let Some(problem) = together(checks, used, lanes, &same) {
                 return Some(problem);
             }
             let (word, (count, touch)) = (at >> 2, used.touch(lanes, at));

@@ -13,7 +13,7 @@ pub struct Checks {
     /// Barriers that not all threads reach and warp operations with lanes missing are reported. Off, only a
     /// deadlock is.
     pub barrier: bool,
-    /// With `race`: stores by which several lanes write one value to one place are reported. Such a kernel is right, so
+    /// With `race`: plain stores by which several lanes write one value to one place are reported. Such a kernel is right, so
     /// this is not among [`Checks::ALL`]; but where one lane is meant to write, it is the only trace of a wrong condition.
     pub redundant: bool,
 }

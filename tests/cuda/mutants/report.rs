@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use super::draw::Mutant;
+use super::draw::{Mutant, shape};
 use super::trial::Verdict;
 
 /// Killed mutants in a hundred, at least.
@@ -12,7 +12,8 @@ const WANTED: f64 = 95.0;
 /// How the reason of a survivor begins that no test can kill.
 const EQUIVALENT: &str = "Equivalent";
 
-/// Why mutants survive, by what was changed: lines move, texts stay.
+/// Why mutants survive, by the shape of what was changed and of its neighbours: lines move and registers are numbered
+/// anew, but shapes stay.
 pub(super) struct Reasons(Vec<serde_json::Value>);
 
 impl Reasons {
@@ -27,9 +28,8 @@ impl Reasons {
         let is = |field: &str, text: &str| entry[field].as_str() == Some(text);
         is("kernel", mutant.kernel)
             && is("operator", mutant.operator.name())
-            && is("original", &mutant.original)
-            && entry["place"].as_u64().unwrap_or(1) == mutant.place as u64
-            && is("changed", &mutant.changed)
+            && is("around", &mutant.site.around)
+            && is("changed", &shape(&mutant.changed))
     }
 
     /// The reason why `mutant` survives, if one is known.
@@ -93,7 +93,7 @@ impl<'a> Report<'a> {
         for mutant in &unexplained {
             let entry = serde_json::json!({
                 "kernel": mutant.kernel, "operator": mutant.operator.name(),
-                "original": mutant.original, "place": mutant.place, "changed": mutant.changed, "reason": "",
+                "around": mutant.site.around, "changed": shape(&mutant.changed), "reason": "",
             });
             println!("write a test, or a reason into survivors.json: {entry}");
         }
