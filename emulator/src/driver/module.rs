@@ -92,7 +92,7 @@ fn check_header(text: &str, config: &Config) -> Result<(), Refused> {
     Ok(())
 }
 
-fn compile(image: &[u8], context: &Context) -> Result<Program, Refused> {
+fn compile(image: &[u8], hash: &str, context: &Context) -> Result<Arc<Program>, Refused> {
     if image.starts_with(b"\x7fELF") || image.starts_with(b"\x50\xed\x55\xba") {
         let message =
             "the image is machine code (cubin or fatbin): give the module's PTX text instead".to_owned();
@@ -103,7 +103,10 @@ fn compile(image: &[u8], context: &Context) -> Result<Program, Refused> {
         message: "the image is neither PTX text nor known machine code".to_owned(),
     })?;
     check_header(text, &context.config)?;
-    Program::load(text, &context.config.settings, &context.memory).map_err(|error: LoadError| Refused {
+    let settings = &context.config.settings;
+    let source = (hash.to_owned(), settings.compute_capability);
+    let load = || Program::load(text, settings, &context.memory);
+    driver().programs.get(source, load).map_err(|error: LoadError| Refused {
         code: Code::INVALID_PTX,
         message: format!("line {}: {}\n  {}", error.line, error.message, error.text.trim()),
     })
@@ -118,8 +121,7 @@ fn load(out: &Out<Handle>, image: &[u8], log: impl FnOnce(&str)) -> Outcome {
     refuse_unsafe(&context)?;
     let image = &lock(&driver().substitutes).of(image);
     let hash = hash(image);
-    let source = (hash.clone(), context.config.settings.compute_capability);
-    let program = driver().programs.get(source, || compile(image, &context)).map_err(|refused| {
+    let program = compile(image, &hash, &context).map_err(|refused| {
         log(&refused.message);
         lock(&driver().records).note_report(
             "LoadError",
