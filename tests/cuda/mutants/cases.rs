@@ -132,12 +132,21 @@ pub(super) static CASES: &[FastCase] = &[
     property!("both directions, bf16, D = 24", symmetric(Bf16, 24), properties::backward_matches_oracle),
     property!("both directions, bf16, D = 100", symmetric(Bf16, 100), properties::backward_matches_oracle),
     property!("both directions, bf16, D = 200", symmetric(Bf16, 200), properties::backward_matches_oracle),
+    property!("both directions, a row each", both_a_row_each(), properties::backward_matches_oracle),
     property!("ties", metrics(), limits::ties_are_the_positives),
     case!("descent", FEW, parameters::descent),
     case!("parameters of one's own", FEW, parameters::own_parameters),
     property!("an upstream a row", a_row_each(), properties::backward_matches_oracle),
     property!("a weighted mean", weighted_mean(), properties::step_matches_oracle),
-    property!("rows without weight", weighted_mean(), edges::rows_without_weight_take_no_part),
+    property!("rows without weight, f32, D = 24", idle(F32, 24), edges::rows_without_weight_take_no_part),
+    property!("rows without weight, f32, D = 72", idle(F32, 72), edges::rows_without_weight_take_no_part),
+    property!("rows without weight, f32, D = 136", idle(F32, 136), edges::rows_without_weight_take_no_part),
+    property!("rows without weight, f16, D = 24", idle(F16, 24), edges::rows_without_weight_take_no_part),
+    property!("rows without weight, f16, D = 72", idle(F16, 72), edges::rows_without_weight_take_no_part),
+    property!("rows without weight, f16, D = 136", idle(F16, 136), edges::rows_without_weight_take_no_part),
+    property!("rows without weight, bf16, D = 24", idle(Bf16, 24), edges::rows_without_weight_take_no_part),
+    property!("rows without weight, bf16, D = 72", idle(Bf16, 72), edges::rows_without_weight_take_no_part),
+    property!("rows without weight, bf16, D = 136", idle(Bf16, 136), edges::rows_without_weight_take_no_part),
     property!("rows without upstream", a_row_each(), edges::rows_without_upstream_take_no_part),
     property!("an infinite negative", bare(), edges::infinite_negative),
     property!("no negatives", bare(), edges::no_negatives),
@@ -168,7 +177,15 @@ pub(super) static CASES: &[FastCase] = &[
     case!("sigmoids, f16", FEW, |gpu| sigmoids::<f16>(gpu)),
     case!("sigmoids, bf16", FEW, |gpu| sigmoids::<bf16>(gpu)),
     property!("metrics", metrics(), whole),
-    property!("metrics, many parts", MANY, metrics(), whole),
+    property!("metrics, many parts, f32 to f32", MANY, many_parts(F32, F32), whole),
+    property!("metrics, many parts, f32 to f16", MANY, many_parts(F32, F16), whole),
+    property!("metrics, many parts, f32 to bf16", MANY, many_parts(F32, Bf16), whole),
+    property!("metrics, many parts, f16 to f32", MANY, many_parts(F16, F32), whole),
+    property!("metrics, many parts, f16 to f16", MANY, many_parts(F16, F16), whole),
+    property!("metrics, many parts, f16 to bf16", MANY, many_parts(F16, Bf16), whole),
+    property!("metrics, many parts, bf16 to f32", MANY, many_parts(Bf16, F32), whole),
+    property!("metrics, many parts, bf16 to f16", MANY, many_parts(Bf16, F16), whole),
+    property!("metrics, many parts, bf16 to bf16", MANY, many_parts(Bf16, Bf16), whole),
     property!("tensor cores, f16, D = 48", FEW_MODERN, tensor_cores(F16, F32, 48, true), whole),
     property!("tensor cores, f16, D = 64", MANY_MODERN, tensor_cores(F16, F16, 64, true), whole),
     property!("tensor cores, f16, D = 64, bare", FEW_MODERN, tensor_cores(F16, Bf16, 64, false), whole),
@@ -392,6 +409,14 @@ fn weighted_mean() -> Spec {
     Spec { reduction: Reduction::WeightedMean, bank: None, upstream: false, ..everything(F32, F32, 9) }
 }
 
+fn idle(dtype: Dtype, dim: usize) -> Spec {
+    Spec { dtype, dim, rows: 11, ..weighted_mean() }
+}
+
+fn both_a_row_each() -> Spec {
+    Spec { reduction: Reduction::None, upstream: true, weights: true, ..symmetric(F32, 24) }
+}
+
 fn symmetric(dtype: Dtype, dim: usize) -> Spec {
     Spec { symmetric: Some(true), offset: 0, surplus: 0, dtype, dim, ..bare() }
 }
@@ -434,6 +459,11 @@ fn metrics() -> Spec {
         log_q_inside: true,
         ..everything(F32, F32, 32)
     }
+}
+
+/// Masses of each column in several parts.
+fn many_parts(dtype: Dtype, gradient_dtype: Dtype) -> Spec {
+    Spec { dtype, gradient_dtype, ..metrics() }
 }
 
 /// Several tiles of rows and of columns, the last ones ragged.

@@ -176,14 +176,19 @@ impl Body {
         sites
     }
 
-    fn sites(&self, operator: Operator) -> Vec<Mutant> {
-        let mutants =
-            self.statements().into_iter().flat_map(|site| {
-                operator.changes(&self.file.text[site.start..site.end]).into_iter().map(move |changed| {
-                    Mutant { file: self.file, kernel: self.kernel, operator, site: site.clone(), changed }
-                })
-            });
-        mutants.collect()
+    fn mutants(&self, sites: &[Site], operator: Operator) -> Vec<Mutant> {
+        let of_site = |site: &Site| {
+            let changes = operator.changes(&self.file.text[site.start..site.end]);
+            let (file, kernel, site) = (self.file, self.kernel, site.clone());
+            changes.into_iter().map(move |changed| Mutant {
+                file,
+                kernel,
+                operator,
+                site: site.clone(),
+                changed,
+            })
+        };
+        sites.iter().flat_map(of_site).collect()
     }
 
     /// Up to `count` mutants: the operator is drawn first, then the place, so that rare operators have their share.
