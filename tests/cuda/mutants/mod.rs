@@ -8,6 +8,7 @@
 //! if a survivor has no reason in `survivors.json`.
 
 mod cases;
+mod checks;
 mod compiled;
 mod draw;
 mod instructions;

@@ -177,4 +177,19 @@ under the cases of `tests/cuda/mutants/cases.rs` that launch its kernel. A case 
 a kernel that does not end kills it. Fences are left alone: a missing one shows only on hardware with weak memory. Which
 mutants are tried follows from a fixed seed: first the kernel, then the defect, then the statement.
 
+A nudged number is one more or one less; from 65536 on, where one can be lost in rounding, twice or half. An address
+moves to its neighbour, an infinity changes its sign.
+
+A mutant stands for a slip in the source, so what no slip can change is not drawn (`tests/cuda/mutants/compiled.rs`
+recognises it by its shape):
+
+- A division of 64 bits, which the compiler does in 32 where both numbers fit: its choice, and the wide way. Either way has
+  the same quotient, and the source has one division. The short way, which the cases take, is drawn.
+- A library function's branch for arguments that are infinite, NaN or negative.
+
+Statements that no case reaches are drawn like all others.
+
+The emulator runs with its check for redundant stores. The kernels that ship never store by several lanes what one can, so
+that a condition `lane == 0` that came out wrong is seen even where all lanes hold the same.
+
 ";
