@@ -8,7 +8,7 @@ use super::launch::{Grid, Span, launch, per_dtype};
 use super::module::{File, dtype_index};
 use super::plan::Sweep;
 use super::workspace::Workspace;
-use crate::{Element, LogQOrder, LossConfig, Problem, Result};
+use crate::{Element, LogQOrder, Problem, Result};
 
 const PREPARE: [&str; 3] = per_dtype!("prepare_columns");
 /// By embedding type, then by gradient type.
@@ -16,13 +16,8 @@ const GRADIENTS: [[&str; 3]; 3] =
     per_dtype!("column_gradients_f32", "column_gradients_f16", "column_gradients_bf16");
 
 /// Bias, id and norm of every column.
-pub(super) fn prepare<T: Element>(
-    device: &Device,
-    inputs: &Inputs<T>,
-    workspace: &Workspace,
-    config: &LossConfig,
-) -> Result<()> {
-    let problem = &inputs.problem;
+pub(super) fn prepare<T: Element>(device: &Device, inputs: &Inputs<T>, workspace: &Workspace) -> Result<()> {
+    let (problem, config) = (&inputs.problem, &inputs.config);
     let Problem { batch_columns, extra_columns, bank_columns, .. } = *problem;
     let count = problem.columns();
     let counts = [batch_columns, extra_columns, bank_columns];
@@ -90,11 +85,10 @@ pub(super) fn gradients<T: Element, G: Element>(
     device: &Device,
     inputs: &Inputs<T>,
     workspace: &Workspace,
-    config: &LossConfig,
     sweep: &Sweep,
     targets: Targets<G>,
 ) -> Result<()> {
-    let problem = &inputs.problem;
+    let (problem, config) = (&inputs.problem, &inputs.config);
     let Problem { rows, dim, batch_columns, .. } = *problem;
     let owned = usize::try_from(sweep.cut.owners).unwrap_or(0);
     let extra = owned - batch_columns;

@@ -239,17 +239,17 @@ impl InBatchLoss {
         purpose: Purpose,
         other: Span<f32>,
     ) -> Result<Sweep> {
-        let (device, config) = (&self.device, &self.config);
+        let device = &self.device;
         let with_output = purpose != Purpose::Loss;
         let sweep = if with_output { plan.forward() } else { plan.loss() };
-        columns::prepare(device, inputs, workspace, config)?;
-        rows::prepare(device, inputs, workspace, config)?;
+        columns::prepare(device, inputs, workspace)?;
+        rows::prepare(device, inputs, workspace)?;
         if plan.copies_embeddings() {
             stream_mma::scale(device, inputs, workspace)?;
         }
-        stream::forward(device, inputs, workspace, config, &sweep, with_output)?;
-        rows::merge(device, inputs, workspace, config, &sweep, with_output)?;
-        rows::objective(device, inputs, workspace, config, other)?;
+        stream::forward(device, inputs, workspace, &sweep, with_output)?;
+        rows::merge(device, inputs, workspace, &sweep, with_output)?;
+        rows::objective(device, inputs, workspace, other)?;
         Ok(sweep)
     }
 
@@ -291,8 +291,8 @@ impl InBatchLoss {
         rows::gradients(device, &inputs, workspace, forward, upstream_span, with_masses, d_users.0)?;
         rows::reduce_terms(device, &inputs, workspace)?;
         let sweep = plan.backward_of(targets.owned(&problem), with_masses);
-        stream::backward(device, &inputs, workspace, config, &sweep, with_masses, None)?;
-        columns::gradients(device, &inputs, workspace, config, &sweep, targets)
+        stream::backward(device, &inputs, workspace, &sweep, with_masses, None)?;
+        columns::gradients(device, &inputs, workspace, &sweep, targets)
     }
 
     /// The gradients of a symmetric loss: a second sweep for the items, and one for the users.
@@ -304,17 +304,17 @@ impl InBatchLoss {
         d_users: Span<G>,
         d_items: Span<G>,
     ) -> Result<()> {
-        let Self { device, config, workspace, exchanged, .. } = self;
-        rows::symmetric_coefficients(device, inputs, workspace, exchanged, config, upstream)?;
+        let Self { device, workspace, exchanged, .. } = self;
+        rows::symmetric_coefficients(device, inputs, workspace, exchanged, upstream)?;
         let sweep = plan.backward();
         let temperature_term = Span::from(&workspace.temperature_term);
-        stream::backward(device, inputs, workspace, config, &sweep, false, Some(exchanged))?;
+        stream::backward(device, inputs, workspace, &sweep, false, Some(exchanged))?;
         let targets = Targets { temperature_term, ..Targets::embeddings(d_items) };
-        columns::gradients(device, inputs, workspace, config, &sweep, targets)?;
+        columns::gradients(device, inputs, workspace, &sweep, targets)?;
         rows::reduce_terms(device, inputs, workspace)?;
         let inputs = inputs.exchanged();
-        stream::backward(device, &inputs, exchanged, config, &sweep, false, Some(workspace))?;
-        columns::gradients(device, &inputs, exchanged, config, &sweep, Targets::embeddings(d_users))
+        stream::backward(device, &inputs, exchanged, &sweep, false, Some(workspace))?;
+        columns::gradients(device, &inputs, exchanged, &sweep, Targets::embeddings(d_users))
     }
 
     pub(super) fn workspace(&self) -> &Workspace {

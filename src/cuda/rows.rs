@@ -8,7 +8,7 @@ use super::module::{File, dtype_index};
 use super::plan::Sweep;
 use super::workspace::{COUNTS, Workspace};
 use crate::config::Link;
-use crate::{Element, LogQOrder, LossConfig, Objective, Problem, Reduction, Result};
+use crate::{Element, LogQOrder, Objective, Problem, Reduction, Result};
 
 const PREPARE: [&str; 3] = per_dtype!("prepare_rows");
 /// By embedding type, then by gradient type.
@@ -36,13 +36,9 @@ fn objective_kind(objective: Objective) -> (i32, f32) {
 }
 
 /// Norm and z+ of every row. The columns must be prepared.
-pub(super) fn prepare<T: Element>(
-    device: &Device,
-    inputs: &Inputs<T>,
-    workspace: &Workspace,
-    config: &LossConfig,
-) -> Result<()> {
+pub(super) fn prepare<T: Element>(device: &Device, inputs: &Inputs<T>, workspace: &Workspace) -> Result<()> {
     let Problem { rows, dim, batch_columns, offset, .. } = inputs.problem;
+    let config = &inputs.config;
     let columns = offset + rows;
     let reference = Span::from(&workspace.reference).only_if(config.sweep_features().counts);
     let arguments = arguments::PrepareRows {
@@ -69,11 +65,10 @@ pub(super) fn merge<T>(
     device: &Device,
     inputs: &Inputs<T>,
     workspace: &Workspace,
-    config: &LossConfig,
     sweep: &Sweep,
     with_output: bool,
 ) -> Result<()> {
-    let problem = &inputs.problem;
+    let (problem, config) = (&inputs.problem, &inputs.config);
     let partials = sweep.cut.partial_rows();
     let output = Span::from(&workspace.output).only_if(with_output);
     let features = config.sweep_features();
@@ -108,10 +103,10 @@ pub(super) fn objective<T>(
     device: &Device,
     inputs: &Inputs<T>,
     workspace: &Workspace,
-    config: &LossConfig,
     other: Span<f32>,
 ) -> Result<()> {
     let Problem { rows, offset, batch_columns, .. } = inputs.problem;
+    let config = &inputs.config;
     let (kind, parameter) = objective_kind(config.get_objective());
     // The first of the three counts.
     let negatives = Span::from(&workspace.row_counts).only_if(config.sweep_features().counts);
@@ -229,11 +224,10 @@ pub(super) fn symmetric_coefficients<T>(
     inputs: &Inputs<T>,
     users: &Workspace,
     items: &Workspace,
-    config: &LossConfig,
     upstream: Span<f32>,
 ) -> Result<()> {
     let rows = inputs.problem.rows;
-    let per_row = config.get_reduction() == Reduction::None;
+    let per_row = inputs.config.get_reduction() == Reduction::None;
     let direction = |workspace: &Workspace| -> Result<arguments::Direction> {
         Ok(arguments::Direction {
             a: Span::from(&workspace.a).holds(rows, "a")?,

@@ -9,14 +9,13 @@ use super::plan::{Kernels, Sweep};
 use super::rows::link_kind;
 use super::stream_mma;
 use super::workspace::{COUNTS, Workspace};
-use crate::{Element, LossConfig, Result};
+use crate::{Element, Result};
 
 /// The first sweep: partials (m, l), and O if `with_output`; counts and moments if the configuration asks for them.
 pub(super) fn forward<T: Element>(
     device: &Device,
     inputs: &Inputs<T>,
     workspace: &Workspace,
-    config: &LossConfig,
     sweep: &Sweep,
     with_output: bool,
 ) -> Result<()> {
@@ -24,7 +23,7 @@ pub(super) fn forward<T: Element>(
         return stream_mma::forward(device, inputs, workspace, sweep, with_output);
     }
     let output = Span::from(&workspace.output).only_if(with_output);
-    let features = config.sweep_features();
+    let features = inputs.config.sweep_features();
     let moment = Span::from(&workspace.moment).only_if(features.moment && with_output && inputs.corrects());
     let counts = Span::from(&workspace.counts).only_if(features.counts);
     let reference = Span::from(&workspace.reference).only_if(features.counts);
@@ -35,7 +34,7 @@ pub(super) fn forward<T: Element>(
         maximum: Span::from(&workspace.maximum).holds(sweep.cut.partial_rows(), "maximum")?,
         sum: Span::from(&workspace.sum).holds(sweep.cut.partial_rows(), "sum")?,
         output: output.holds(if with_output { sweep.cut.floats(inputs.problem.dim) } else { 0 }, "O")?,
-        ..common(inputs, workspace, config, sweep, true)?
+        ..common(inputs, workspace, sweep, true)?
     };
     // SAFETY: `common` and the lines above have checked every length that the kernel reads or writes.
     unsafe { launch(device, sweep.file, sweep.kernel, grid(sweep), &arguments) }
@@ -48,7 +47,6 @@ pub(super) fn backward<T: Element>(
     device: &Device,
     inputs: &Inputs<T>,
     workspace: &Workspace,
-    config: &LossConfig,
     sweep: &Sweep,
     with_masses: bool,
     own: Option<&Workspace>,
@@ -69,7 +67,7 @@ pub(super) fn backward<T: Element>(
         column_coefficient: of_own(|own| &own.coefficient, "the column coefficients")?,
         sum: masses.holds_or_null(sweep.cut.partial_rows(), "column masses")?,
         output: Span::from(&workspace.partials).holds(sweep.cut.floats(inputs.problem.dim), "partials")?,
-        ..common(inputs, workspace, config, sweep, false)?
+        ..common(inputs, workspace, sweep, false)?
     };
     // SAFETY: `common` and the lines above have checked every length that the kernel reads or writes.
     unsafe { launch(device, sweep.file, sweep.kernel, grid(sweep), &arguments) }
@@ -79,7 +77,6 @@ pub(super) fn backward<T: Element>(
 fn common<T: Element>(
     inputs: &Inputs<T>,
     workspace: &Workspace,
-    config: &LossConfig,
     sweep: &Sweep,
     with_bank: bool,
 ) -> Result<arguments::Stream> {
@@ -109,7 +106,7 @@ fn common<T: Element>(
         owned: sweep.cut.owners,
         tiles_per_split: int(sweep.tiles_per_split),
         aligned: i32::from(inputs.aligned(with_bank)),
-        link: link_kind(config.sweep_features().link),
+        link: link_kind(inputs.config.sweep_features().link),
     })
 }
 

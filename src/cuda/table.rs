@@ -233,8 +233,8 @@ impl TableLoss {
         unsafe { launch(device, File::Table, GATHER[dtype_index(T::DTYPE)], Grid::warps(all), &arguments)? };
         let with_output = purpose != Purpose::Loss;
         let sweep = if with_output { plan.forward() } else { plan.loss() };
-        stream::forward(device, &call.inputs, workspace, &config, &sweep, with_output)?;
-        rows::merge(device, &call.inputs, workspace, &config, &sweep, with_output)?;
+        stream::forward(device, &call.inputs, workspace, &sweep, with_output)?;
+        rows::merge(device, &call.inputs, workspace, &sweep, with_output)?;
         // SAFETY: `arguments` has checked every length.
         unsafe { launch(device, File::Table, "table_objective", Grid::warps(shape.rows), &arguments)? };
         rows::reduce_losses(device, &call.inputs, workspace, self.config.reduction)?;
@@ -270,7 +270,7 @@ impl TableLoss {
         let dtype = dtype_index(G::DTYPE);
         // SAFETY: every length that the kernels read or write is checked above and in `arguments`.
         unsafe { launch(device, File::Table, ROW_GRADIENTS[dtype], Grid::warps(rows), arguments)? };
-        stream::backward(device, &call.inputs, &self.sweeps, call.plan.config(), &sweep, false, None)?;
+        stream::backward(device, &call.inputs, &self.sweeps, &sweep, false, None)?;
         // SAFETY: as above; places are below the number of names.
         unsafe {
             launch(device, File::Table, "table_first", Grid::warps(named), arguments)?;
