@@ -130,7 +130,9 @@ __device__ __forceinline__ Skipped tile_skipped(
     const unsigned without_ids = skipped;
     if (a.item_ids != nullptr) {
         mark([&](int row, int column) { return rows.item[row] == columns.item[column]; });
-        skipped |= label_hits<T, BACKWARD_MODE>(columns, tx, ty, first_row, a);
+        if constexpr (sizeof(T) == sizeof(float)) { // class tables are gathered into f32
+            skipped |= label_hits<T, BACKWARD_MODE>(columns, tx, ty, first_row, a);
+        }
     }
     if (a.user_ids != nullptr) {
         mark([&](int row, int column) {

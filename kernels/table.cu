@@ -221,7 +221,8 @@ __device__ __forceinline__ void table_row_gradients(const TableArguments& a) {
     }
 }
 
-// Whether a name is the first of its class. A look at every earlier one costs n^2 / 2 comparisons and no sort.
+// Whether a name is the first of its class. A look at every earlier one costs n^2 / 2 comparisons and no sort: little for
+// thousands of names, too much for millions.
 extern "C" __global__ void __launch_bounds__(BLOCK) table_first(const TableArguments a) {
     const int lane = threadIdx.x % WARP;
     const i64 name = static_cast<i64>(blockIdx.x) * WARPS + threadIdx.x / WARP;
