@@ -151,12 +151,20 @@ pub struct Gradients<'a, B: Backend, G: Element> {
     pub(crate) extra: Option<B::ViewMut<'a, G>>,
     pub(crate) log_q: Option<B::ViewMut<'a, f32>>,
     pub(crate) extra_log_q: Option<B::ViewMut<'a, f32>>,
+    pub(crate) user_log_q: Option<B::ViewMut<'a, f32>>,
 }
 
 impl<'a, B: Backend, G: Element> Gradients<'a, B, G> {
     /// `[B, dim]` for users, `[C, dim]` for items.
     pub fn new(users: impl Into<B::ViewMut<'a, G>>, items: impl Into<B::ViewMut<'a, G>>) -> Self {
-        Self { users: users.into(), items: items.into(), extra: None, log_q: None, extra_log_q: None }
+        Self {
+            users: users.into(),
+            items: items.into(),
+            extra: None,
+            log_q: None,
+            extra_log_q: None,
+            user_log_q: None,
+        }
     }
 
     /// `[E, dim]` for the extra negatives; left out, they are treated as constants.
@@ -174,6 +182,12 @@ impl<'a, B: Backend, G: Element> Gradients<'a, B, G> {
     /// `[E]` for [`Items::log_q`] of the extra negatives.
     pub fn extra_log_q(mut self, log_q: impl Into<B::ViewMut<'a, f32>>) -> Self {
         self.extra_log_q = Some(log_q.into());
+        self
+    }
+
+    /// `[B]` for [`Batch::user_log_q`] of a symmetric loss.
+    pub fn user_log_q(mut self, log_q: impl Into<B::ViewMut<'a, f32>>) -> Self {
+        self.user_log_q = Some(log_q.into());
         self
     }
 }

@@ -164,13 +164,11 @@ impl Problem {
             config.get_objective(),
             Objective::Softmax | Objective::AdditiveMargin { .. } | Objective::Decoupled
         );
-        let inside = config.get_logq_order() == LogQOrder::InsideTemperature;
         for (present, second) in [
             (self.batch_columns != self.rows, "more items than users"),
             (batch.extra.is_some(), "extra negatives"),
             (batch.bank.is_some(), "a memory bank"),
             (!objective, "an objective other than Softmax, AdditiveMargin and Decoupled"),
-            (inside, "LogQOrder::InsideTemperature"),
         ] {
             if present {
                 let remedy = "it ranks the batch's items and users among each other, nothing else";
@@ -183,21 +181,13 @@ impl Problem {
     /// Checks gradient buffers against the shape, the configuration, and the batch that they belong to.
     ///
     /// # Errors
-    /// [`Error::Length`], [`Error::UnexpectedExtraGradient`], [`Error::UnexpectedLogQGradient`],
-    /// [`Error::Incompatible`].
+    /// [`Error::Length`], [`Error::UnexpectedExtraGradient`], [`Error::UnexpectedLogQGradient`].
     pub fn check_gradients<B: Backend, T: Element, G: Element>(
         &self,
         batch: &Batch<'_, B, T>,
         config: &LossConfig,
         gradients: &Gradients<'_, B, G>,
     ) -> Result<()> {
-        if config.is_symmetric() && gradients.log_q.is_some() {
-            return Err(Error::Incompatible {
-                first: "LossConfig::symmetric",
-                second: "a gradient of log_q",
-                remedy: "log q is a constant there",
-            });
-        }
         let shape = "the shape of the embeddings it belongs to";
         check_length("the gradient of users", Some(&gradients.users), self.rows * self.dim, shape)?;
         check_length("the gradient of items", Some(&gradients.items), self.batch_columns * self.dim, shape)?;
@@ -218,9 +208,12 @@ impl Problem {
             self.extra_columns,
             shape,
         )?;
+        check_length("the gradient of user_log_q", gradients.user_log_q.as_ref(), self.rows, shape)?;
         let extra_log_q = batch.extra.as_ref().is_some_and(|extra| extra.log_q.is_some());
+        let user_log_q = config.is_symmetric() && batch.user_log_q.is_some();
         let unexpected = (gradients.log_q.is_some() && batch.log_q.is_none())
-            || (gradients.extra_log_q.is_some() && !extra_log_q);
+            || (gradients.extra_log_q.is_some() && !extra_log_q)
+            || (gradients.user_log_q.is_some() && !user_log_q);
         if unexpected { Err(Error::UnexpectedLogQGradient) } else { Ok(()) }
     }
 }

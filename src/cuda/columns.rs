@@ -59,18 +59,30 @@ pub(super) struct Targets<G> {
     pub(super) extra_log_q: Span<f32>,
     /// Each column's share of d(1/tau), where columns have a loss of their own.
     pub(super) temperature_term: Span<f32>,
+    /// Whether the share of log q is part of it.
+    pub(super) log_q_share: bool,
+    /// Whether the other direction has written its share, with all that goes through scores.
+    pub(super) second: bool,
 }
 
 impl<G> Targets<G> {
     /// The gradient of embeddings alone.
     pub(super) fn embeddings(items: Span<G>) -> Self {
         let none = Span::NULL;
-        Self { items, extra: Span::NULL, log_q: none, extra_log_q: none, temperature_term: none }
+        Self {
+            items,
+            extra: Span::NULL,
+            log_q: none,
+            extra_log_q: none,
+            temperature_term: none,
+            log_q_share: false,
+            second: false,
+        }
     }
 
     /// Whether the second sweep sums its weights by column.
     pub(super) fn want_masses(&self) -> bool {
-        !self.log_q.is_null() || !self.extra_log_q.is_null()
+        !self.log_q.is_null() || !self.extra_log_q.is_null() || self.log_q_share
     }
 
     /// The columns that the second sweep owns.
@@ -103,6 +115,7 @@ pub(super) fn gradients<T: Element, G: Element>(
         positive_coefficient: Span::from(&workspace.positive_coefficient).holds(rows, "coefficients")?,
         masses: masses.holds_or_null(sweep.cut.partial_rows(), "column masses")?,
         log_q_term: log_q_term.holds_or_null(rows, "terms of log_q")?,
+        log_q: inputs.log_q[0].only_if(targets.log_q_share).holds_or_null(batch_columns, "log_q")?,
         scalars: workspace.scalars(),
         d_items: targets.items.holds(batch_columns * dim, "the gradient of items")?,
         d_extra: targets.extra.holds_or_null(extra * dim, "the gradient of extra")?,
@@ -114,6 +127,8 @@ pub(super) fn gradients<T: Element, G: Element>(
         offset: int(problem.offset),
         logq_scale: config.get_logq_scale(),
         inside: i32::from(config.get_logq_order() == LogQOrder::InsideTemperature),
+        second: i32::from(targets.second),
+        padding: 0,
     };
     let name = GRADIENTS[dtype_index(T::DTYPE)][dtype_index(G::DTYPE)];
     // SAFETY: every length that the kernel reads or writes is checked above.

@@ -277,15 +277,17 @@ impl InBatchLoss {
         let d_log_q = bind_target(device, gradients.log_q.as_mut(), "the gradient of log_q")?;
         let d_extra_log_q =
             bind_target(device, gradients.extra_log_q.as_mut(), "the gradient of extra log_q")?;
-        if config.is_symmetric() {
-            return self.enqueue_both(&inputs, &plan, upstream_span, d_users.0, d_items.0);
-        }
+        let d_user_log_q = bind_target(device, gradients.user_log_q.as_mut(), "the gradient of user_log_q")?;
         let targets = Targets {
             extra: d_extra.0,
             log_q: d_log_q.0,
             extra_log_q: d_extra_log_q.0,
             ..Targets::embeddings(d_items.0)
         };
+        if config.is_symmetric() {
+            let of_users = Targets { log_q: d_user_log_q.0, ..Targets::embeddings(d_users.0) };
+            return self.enqueue_both(&inputs, &plan, upstream_span, targets, of_users);
+        }
         let with_masses = targets.want_masses();
 
         rows::gradients(device, &inputs, workspace, forward, upstream_span, with_masses, d_users.0)?;
@@ -301,20 +303,25 @@ impl InBatchLoss {
         inputs: &Inputs<T>,
         plan: &Plan,
         upstream: Span<f32>,
-        d_users: Span<G>,
-        d_items: Span<G>,
+        of_items: Targets<G>,
+        of_users: Targets<G>,
     ) -> Result<()> {
         let Self { device, workspace, exchanged, .. } = self;
         rows::symmetric_coefficients(device, inputs, workspace, exchanged, upstream)?;
-        let sweep = plan.backward();
+        let (sweep, back) = (plan.backward(), inputs.exchanged());
         let temperature_term = Span::from(&workspace.temperature_term);
-        stream::backward(device, inputs, workspace, &sweep, false, Some(exchanged))?;
-        let targets = Targets { temperature_term, ..Targets::embeddings(d_items) };
-        columns::gradients(device, inputs, workspace, &sweep, targets)?;
-        rows::reduce_terms(device, inputs, workspace)?;
-        let inputs = inputs.exchanged();
-        stream::backward(device, &inputs, exchanged, &sweep, false, Some(workspace))?;
-        columns::gradients(device, &inputs, exchanged, &sweep, Targets::embeddings(d_users))
+        let of_items = Targets { temperature_term, log_q_share: inputs.log_q_share(), ..of_items };
+        // What goes through scores is in the items' terms already.
+        let log_q_share = back.log_q_share();
+        let temperature_term = temperature_term.only_if(log_q_share);
+        let of_users = Targets { temperature_term, log_q_share, second: true, ..of_users };
+        for (inputs, own, other, targets) in
+            [(inputs, workspace, exchanged, of_items), (&back, exchanged, workspace, of_users)]
+        {
+            stream::backward(device, inputs, own, &sweep, targets.want_masses(), Some(other))?;
+            columns::gradients(device, inputs, own, &sweep, targets)?;
+        }
+        rows::reduce_terms(device, inputs, workspace)
     }
 
     pub(super) fn workspace(&self) -> &Workspace {

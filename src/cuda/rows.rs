@@ -226,8 +226,8 @@ pub(super) fn symmetric_coefficients<T>(
     items: &Workspace,
     upstream: Span<f32>,
 ) -> Result<()> {
-    let rows = inputs.problem.rows;
-    let per_row = inputs.config.get_reduction() == Reduction::None;
+    let (rows, config) = (inputs.problem.rows, &inputs.config);
+    let per_row = config.get_reduction() == Reduction::None;
     let direction = |workspace: &Workspace| -> Result<arguments::Direction> {
         Ok(arguments::Direction {
             a: Span::from(&workspace.a).holds(rows, "a")?,
@@ -235,6 +235,7 @@ pub(super) fn symmetric_coefficients<T>(
             sum: Span::from(&workspace.row_sum).holds(rows, "the row sums")?,
             coefficient: Span::from(&workspace.coefficient).holds(rows, "coefficients")?,
             positive_coefficient: Span::from(&workspace.positive_coefficient).holds(rows, "coefficients")?,
+            log_q_term: Span::from(&workspace.log_q_term).holds(rows, "terms of log_q")?,
         })
     };
     let arguments = arguments::Symmetric {
@@ -245,6 +246,10 @@ pub(super) fn symmetric_coefficients<T>(
         scalars: users.scalars(),
         rows: int(rows),
         upstream_per_row: i32::from(per_row),
+        corrected: i32::from(config.corrects_positive()),
+        inside: i32::from(config.get_logq_order() == LogQOrder::InsideTemperature),
+        logq_scale: config.get_logq_scale(),
+        padding: 0,
     };
     // SAFETY: every length that the kernel reads or writes is checked above.
     unsafe { launch(device, File::Rows, "symmetric_coefficients", Grid::threads(rows), &arguments) }

@@ -90,6 +90,7 @@ fn common<T: Element>(
         bias: Span::from(&workspace.bias).holds(columns, "the column bias")?,
         item_ids: inputs.column_ids(workspace, columns)?,
         user_ids: inputs.user_ids.holds_or_null(problem.rows, "user ids")?,
+        labels: inputs.labels.ids.holds_or_null(problem.rows * inputs.labels.num_true, "labels")?,
         inverse_temperature: workspace.inverse_temperature(),
         reference: 0,
         coefficient: 0,
@@ -107,6 +108,8 @@ fn common<T: Element>(
         tiles_per_split: int(sweep.tiles_per_split),
         aligned: i32::from(inputs.aligned(with_bank)),
         link: link_kind(inputs.config.sweep_features().link),
+        num_true: int(inputs.labels.num_true),
+        padding: 0,
     })
 }
 
