@@ -315,6 +315,7 @@ fn exchanged<'a, T: Element>(batch: &Batch<'a, T>) -> Batch<'a, T> {
         weights: batch.weights,
         extra: None,
         bank: None,
+        row_negatives: None,
     }
 }
 

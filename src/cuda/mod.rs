@@ -81,6 +81,9 @@ pub type Batch<'a, T> = crate::Batch<'a, Cuda, T>;
 /// Item embeddings in device memory; see [`crate::Items`].
 pub type Items<'a, T> = crate::Items<'a, Cuda, T>;
 
+/// Negatives of one row each, in device memory; see [`crate::RowNegatives`].
+pub type RowNegatives<'a, T> = crate::RowNegatives<'a, Cuda, T>;
+
 /// Gradients in device memory; see [`crate::Gradients`].
 pub type Gradients<'a, G> = crate::Gradients<'a, Cuda, G>;
 

@@ -92,6 +92,8 @@ pub(super) enum Mode {
 ///     batch_columns: 16_384,
 ///     extra_columns: 0,
 ///     bank_columns: 0,
+///     row_negatives: 0,
+///     pool: None,
 ///     offset: 0,
 ///     dtype: Dtype::Bf16,
 /// };
@@ -395,7 +397,17 @@ mod tests {
     use super::*;
 
     fn problem(rows: usize, columns: usize, dim: usize, dtype: Dtype) -> Problem {
-        Problem { rows, dim, batch_columns: columns, extra_columns: 0, bank_columns: 0, offset: 0, dtype }
+        Problem {
+            rows,
+            dim,
+            batch_columns: columns,
+            extra_columns: 0,
+            bank_columns: 0,
+            row_negatives: 0,
+            pool: None,
+            offset: 0,
+            dtype,
+        }
     }
 
     fn config() -> LossConfig {

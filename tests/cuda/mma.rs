@@ -269,6 +269,8 @@ fn products_are_counted() {
             batch_columns: case.batch_columns(),
             extra_columns: 0,
             bank_columns: 0,
+            row_negatives: 0,
+            pool: None,
             offset: 0,
             dtype,
         };
@@ -378,6 +380,8 @@ fn dimensions_that_tensor_cores_do_not_take() {
             batch_columns: case.batch_columns(),
             extra_columns: case.extra_columns(),
             bank_columns: 0,
+            row_negatives: 0,
+            pool: None,
             offset: case.offset,
             dtype,
         };
