@@ -41,6 +41,7 @@ mod output;
 mod parameters;
 mod plan;
 mod ranges;
+mod row_negatives;
 mod rows;
 mod sampler;
 mod stream;
