@@ -175,9 +175,7 @@ impl<T: Real> OnDevice<T> {
     pub(crate) fn new(gpu: &Gpu, data: &Rows<T>) -> Self {
         let stream = gpu.device.stream();
         // Empty parts get one element that is not used.
-        let store = |values: &[T]| {
-            stream.clone_htod(if values.is_empty() { &[T::from_f32(f32::NAN)] } else { values }).unwrap()
-        };
+        let store = |values: &[T]| stream.clone_htod(&[values, &[T::from_f32(f32::NAN)]].concat()).unwrap();
         let each = [&data.users, &data.items, &data.extra, &data.negatives];
         Self {
             embeddings: each.map(|values| store(values)),
@@ -201,12 +199,14 @@ impl<T: Real> OnDevice<T> {
 
     pub(crate) fn batch(&self, data: &Rows<T>) -> cuda::Batch<'_, T> {
         let items = data.log_q[0].len();
-        let batch = cuda::Batch::new(&self.embeddings[0], &self.embeddings[1], data.dim)
-            .offset(data.offset)
-            .log_q(self.log_q[0].slice(..items))
-            .item_ids(self.item_ids[0].slice(..items))
-            .weights(&self.weights)
-            .extra(self.segment(data, 1));
+        let [users, embeddings, ..] = &self.embeddings;
+        let batch =
+            cuda::Batch::new(users.slice(..data.users.len()), embeddings.slice(..data.items.len()), data.dim)
+                .offset(data.offset)
+                .log_q(self.log_q[0].slice(..items))
+                .item_ids(self.item_ids[0].slice(..items))
+                .weights(&self.weights)
+                .extra(self.segment(data, 1));
         let (negatives, per_row) = (self.segment(data, 2), data.per_row);
         batch.row_negatives(match &self.indices {
             Some(indices) => {
