@@ -33,6 +33,7 @@ mod buffer;
 mod columns;
 mod device;
 mod frequency;
+mod hard_negatives;
 mod inputs;
 mod launch;
 mod loss;

@@ -25,7 +25,7 @@ macro_rules! embedded {
     };
 }
 
-static FILES: [Ptx; 14] = embedded![
+static FILES: [Ptx; 15] = embedded![
     "rows",
     "columns",
     "bank",
@@ -39,7 +39,8 @@ static FILES: [Ptx; 14] = embedded![
     "stream_mma_wide_bf16",
     "frequency",
     "sampling",
-    "table"
+    "table",
+    "hard_negatives"
 ];
 
 /// Every file of kernels that this build embeds: the PTX that will run.
@@ -60,6 +61,7 @@ pub(super) enum File {
     Frequency,
     Sampling,
     Table,
+    HardNegatives,
 }
 
 impl File {
@@ -90,6 +92,7 @@ impl File {
             Self::Frequency => 11,
             Self::Sampling => 12,
             Self::Table => 13,
+            Self::HardNegatives => 14,
         }]
     }
 }
