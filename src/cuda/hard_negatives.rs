@@ -1,13 +1,14 @@
 //! Launchers of kernels/hard_negatives.cu: the negatives of highest logit of each row.
 
-use super::arguments;
+use super::arguments::{self, scalars};
+use super::buffer::Buffer;
 use super::device::Device;
 use super::inputs::Inputs;
 use super::launch::{Grid, Span, int, launch, per_dtype};
 use super::module::{File, dtype_index};
 use super::plan::{Mode, Plan, Sweep};
-use super::stream;
-use super::workspace::Workspace;
+use super::workspace::{Purpose, Sizes, Workspace};
+use super::{Batch, columns, rows, stream};
 use crate::{Element, LossConfig, Problem, Result};
 
 const HARD_NEGATIVES: [&str; 3] = per_dtype!("hard_negatives");
@@ -73,4 +74,58 @@ pub(super) fn mine<T: Element>(
     };
     // SAFETY: every length that the kernel reads or writes is checked above.
     unsafe { launch(device, sweep.file, "hard_negatives_merge", Grid::warps(rows), &arguments) }
+}
+
+/// What [`mined`] reads back.
+#[doc(hidden)]
+#[derive(Clone, Debug)]
+pub struct Mined {
+    /// `[B, k]` logits.
+    pub logits: Vec<f32>,
+    /// `[B, k]` columns.
+    pub places: Vec<i32>,
+    /// `[B]` excluded pairs.
+    pub excluded: Vec<u32>,
+}
+
+/// The launchers by themselves, on memory that holds nothing but NaN patterns; for tests.
+#[doc(hidden)]
+pub fn mined<T: Element>(device: &Device, config: &LossConfig, batch: &Batch<'_, T>) -> Result<Mined> {
+    const WHAT: &str = "a test's memory";
+    let problem = Problem::new(batch, config)?;
+    let (inputs, _guards) = Inputs::bind(device, batch, problem, config)?;
+    let plan = Plan::new(&device.hardware(), &problem, config);
+    let sweep = sweep(&plan);
+    let kept = config.get_hard_negatives().unwrap_or(LossConfig::MAX_HARD_NEGATIVES);
+    let mut workspace = Workspace::new(device)?;
+    workspace.ensure(&Sizes::of(&plan, Purpose::Loss))?;
+    workspace.poison()?;
+    workspace.scalars.write_word(scalars::INVERSE_TEMPERATURE, config.temperature().recip().to_bits())?;
+    workspace.scalars.write_word(scalars::BIAS, config.bias().to_bits())?;
+    let parts = sweep.cut.partial_rows();
+    let mut lists = Buffer::new(device, parts * kept, WHAT)?;
+    let mut excluded = Buffer::new(device, parts, WHAT)?;
+    let mut logits = Buffer::new(device, problem.rows * kept, WHAT)?;
+    let mut places = Buffer::new(device, problem.rows * kept, WHAT)?;
+    let mut row_excluded = Buffer::new(device, problem.rows, WHAT)?;
+    lists.fill(0xff)?;
+    excluded.fill(0xff)?;
+    logits.fill(0xff)?;
+    places.fill(0xff)?;
+    row_excluded.fill(0xff)?;
+    let targets = Targets {
+        lists: Span::from(&lists),
+        excluded: Span::from(&excluded),
+        logits: Span::from(&logits),
+        places: Span::from(&places),
+        row_excluded: Span::from(&row_excluded),
+    };
+    columns::prepare(device, &inputs, &workspace, config)?;
+    rows::prepare(device, &inputs, &workspace, config)?;
+    mine(device, &inputs, &workspace, config, &sweep, kept, &targets)?;
+    Ok(Mined {
+        logits: logits.read(problem.rows * kept)?,
+        places: places.read(problem.rows * kept)?,
+        excluded: row_excluded.read(problem.rows)?,
+    })
 }

@@ -56,6 +56,8 @@ pub use cudarc;
 pub use device::{Counters, Device};
 pub(crate) use device::{driver_error, primary_context};
 pub use frequency::{FrequencyCounter, FrequencyEstimator};
+#[doc(hidden)]
+pub use hard_negatives::{Mined, mined};
 pub use loss::InBatchLoss;
 pub use module::{Ptx, ptx};
 pub use output::Output;
