@@ -329,7 +329,7 @@ struct HardNegativesMergeArguments {
     const u64* lists;         // of the splits
     const unsigned* excluded; // of the splits, or null
     float* logits;            // [B, kept], -inf: nothing
-    int* places;              // [B, kept] columns in ascending order, then -1
+    int* places;              // [B, kept] columns in ascending order; before them -1 for nothing
     unsigned* row_excluded;   // [B], null where `excluded` is
     int splits;
     int rows;

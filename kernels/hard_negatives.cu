@@ -217,19 +217,20 @@ extern "C" __global__ void __launch_bounds__(THREADS) hard_negatives_merge(const
         }
         merge_keys(keys, reversed, lane);
     }
-    // The lower column first, so that the larger key is that of the column's complement above. Nothing stays 0.
+    // By column, from the highest complement on: that of -1, which stands for nothing, comes first.
 #pragma unroll
     for (int r = 0; r < REGISTERS; r++) {
-        keys[r] = keys[r] == 0 ? 0 : static_cast<u64>(~column_in(keys[r])) << 32 | rank_in(keys[r]);
+        const unsigned rank = keys[r] == 0 ? rank_of(-infinity()) : rank_in(keys[r]);
+        keys[r] = static_cast<u64>(~(column_in(keys[r]) + 1)) << 32 | rank;
     }
     sort_keys<2>(keys, lane);
 #pragma unroll
     for (int r = 0; r < REGISTERS; r++) {
-        const int at = r * WARP + lane;
-        if (at < a.kept) {
-            const bool there = keys[r] != 0;
-            a.logits[row * a.kept + at] = there ? logit_of(static_cast<unsigned>(keys[r])) : -infinity();
-            a.places[row * a.kept + at] = there ? static_cast<int>(~(keys[r] >> 32)) : -1;
+        // The lists hold nothing beyond `kept`.
+        const int at = r * WARP + lane - (MOST_KEPT - a.kept);
+        if (at >= 0) {
+            a.logits[row * a.kept + at] = logit_of(static_cast<unsigned>(keys[r]));
+            a.places[row * a.kept + at] = static_cast<int>(~static_cast<unsigned>(keys[r] >> 32)) - 1;
         }
     }
     if (lane == 0 && a.excluded != nullptr) {

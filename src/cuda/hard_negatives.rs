@@ -30,7 +30,7 @@ pub(super) struct Targets {
     pub(super) excluded: Span<u32>,
     /// `[B, k]` logits as a sweep rounds them, -inf where a row has fewer negatives.
     pub(super) logits: Span<f32>,
-    /// `[B, k]` their columns in ascending order, then -1.
+    /// `[B, k]` their columns in ascending order, after as many -1 as a row has too few.
     pub(super) places: Span<i32>,
     /// `[B]` excluded pairs; not read where they are not counted.
     pub(super) row_excluded: Span<u32>,

@@ -143,12 +143,11 @@ fn check<T: Real>(config: &LossConfig, case: &Case<T>, others: &[Option<Column<T
         );
         assert_eq!(got.excluded[row], excluded, "{context}");
         let columns: Vec<i32> = expected.iter().map(|&(_, column)| column as i32).collect();
-        assert_eq!(&places[..columns.len()], &columns[..], "{context}");
-        assert!(places[columns.len()..].iter().all(|&place| place == -1), "{context}: {places:?}");
-        assert!(
-            logits[columns.len()..].iter().all(|&z| z == f32::NEG_INFINITY),
-            "{context}: {logits:?}"
-        );
+        let missing = kept - columns.len();
+        assert_eq!(&places[missing..], &columns[..], "{context}");
+        assert!(places[..missing].iter().all(|&place| place == -1), "{context}: {places:?}");
+        assert!(logits[..missing].iter().all(|&z| z == f32::NEG_INFINITY), "{context}: {logits:?}");
+        let logits = &logits[missing..];
         for (&z, &(expected, column)) in logits.iter().zip(&expected) {
             assert!(same(z, expected), "{context}, column {column}: {z} is not {expected}");
         }
