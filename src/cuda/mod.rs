@@ -42,6 +42,7 @@ mod output;
 mod parameters;
 mod plan;
 mod ranges;
+mod row_negatives;
 mod rows;
 mod sampler;
 mod stream;

@@ -25,7 +25,7 @@ macro_rules! embedded {
     };
 }
 
-static FILES: [Ptx; 15] = embedded![
+static FILES: [Ptx; 16] = embedded![
     "rows",
     "columns",
     "bank",
@@ -40,6 +40,7 @@ static FILES: [Ptx; 15] = embedded![
     "frequency",
     "sampling",
     "table",
+    "row_negatives",
     "hard_negatives"
 ];
 
@@ -61,6 +62,7 @@ pub(super) enum File {
     Frequency,
     Sampling,
     Table,
+    RowNegatives,
     HardNegatives,
 }
 
@@ -92,7 +94,8 @@ impl File {
             Self::Frequency => 11,
             Self::Sampling => 12,
             Self::Table => 13,
-            Self::HardNegatives => 14,
+            Self::RowNegatives => 14,
+            Self::HardNegatives => 15,
         }]
     }
 }

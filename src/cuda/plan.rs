@@ -4,9 +4,9 @@
 use std::fmt;
 
 use super::arguments::Cut;
-use super::launch::per_dtype;
+use super::launch::{BLOCK, WARPS_PER_BLOCK, per_dtype};
 use super::module::{File, dtype_index};
-use super::workspace::Sizes;
+use super::workspace::{Purpose, Sizes};
 use crate::config::Link;
 use crate::{Dtype, LossConfig, Problem};
 
@@ -165,10 +165,43 @@ impl Plan {
 
     /// Bytes of device memory beside inputs and outputs, for any call on the problem.
     pub fn workspace_bytes(&self) -> usize {
-        let sizes = Sizes::all(self);
+        self.bytes(&Sizes::all(self))
+    }
+
+    /// Bytes of all workspaces where the main one has these sizes.
+    pub(super) fn bytes(&self, sizes: &Sizes) -> usize {
         // Both directions of a symmetric loss have a workspace.
         let other = if self.config.is_symmetric() { sizes.without_scalars().bytes() } else { 0 };
-        sizes.bytes().saturating_add(other)
+        let row_negatives = Sizes::of_row_negatives(self, Purpose::Backward).bytes();
+        sizes.bytes().saturating_add(other).saturating_add(row_negatives)
+    }
+
+    /// `K`, where each row has negatives for itself: row negatives, or those that mining keeps.
+    pub(super) fn gathered(&self) -> Option<usize> {
+        let row_negatives = self.problem.row_negatives;
+        self.config.get_hard_negatives().or((row_negatives > 0).then_some(row_negatives))
+    }
+
+    /// kernels/row_negatives.cu: the sums over the rows that name each of the first `owned` columns.
+    pub(super) fn gathered_backward(&self, owned: usize) -> Sweep {
+        let tiles = owned.div_ceil(WARPS_PER_BLOCK);
+        let streamed_tiles = self.problem.rows.div_ceil(WARP).max(1);
+        let blocks = self.hardware.multiprocessors.saturating_mul(GATHERING_BLOCKS);
+        let splits = blocks.div_ceil(tiles.max(1)).clamp(1, streamed_tiles.min(MAX_SPLITS));
+        let tiles_per_split = streamed_tiles.div_ceil(splits);
+        let splits = streamed_tiles.div_ceil(tiles_per_split);
+        Sweep {
+            kernel: GATHERED_BACKWARD[dtype_index(self.problem.dtype)],
+            tile: WARPS_PER_BLOCK,
+            streamed: WARP,
+            blocks: [tiles, splits, 1],
+            threads: BLOCK,
+            shared_bytes: 0,
+            kernels: Kernels::Simt,
+            file: File::RowNegatives,
+            cut: Cut::splits(owned, WARPS_PER_BLOCK, splits),
+            tiles_per_split,
+        }
     }
 
     pub(super) fn problem(&self) -> &Problem {
@@ -293,6 +326,11 @@ fn mma_has(config: &LossConfig) -> bool {
 fn bucket(reach: &[usize], dim: usize) -> usize {
     reach.iter().position(|&reach| dim <= reach).unwrap_or(reach.len() - 1)
 }
+
+const WARP: usize = 32;
+/// Blocks wanted for each multiprocessor where a warp searches the rows for each column.
+const GATHERING_BLOCKS: usize = 8;
+const GATHERED_BACKWARD: [&str; 3] = per_dtype!("row_negative_backward");
 
 /// Embeddings in a tile of the SIMT kernels, owned and streamed alike.
 const SIMT_TILE: usize = 64;
