@@ -390,3 +390,25 @@ struct BankPushArguments {
     int padding;
 };
 static_assert(sizeof(BankPushArguments) == 88, "mirror of src/cuda/arguments.rs");
+
+struct HardNegativesArguments {
+    StreamArguments stream; // of the columns' one sweep: what is null there is not used
+    u64* lists;             // [splits, B, kept] keys of select.cuh, largest first; 0: nothing
+    unsigned* excluded;     // [splits, B] pairs left out by their ids, or null
+    int kept;               // negatives that a row keeps, at most 128
+    int padding;
+};
+static_assert(sizeof(HardNegativesArguments) == 224, "mirror of src/cuda/arguments.rs");
+
+struct HardNegativesMergeArguments {
+    const u64* lists;         // of the splits
+    const unsigned* excluded; // of the splits, or null
+    float* logits;            // [B, kept], -inf: nothing
+    int* places;              // [B, kept] columns in ascending order; before them -1 for nothing
+    unsigned* row_excluded;   // [B], null where `excluded` is
+    int splits;
+    int rows;
+    int kept;
+    int padding;
+};
+static_assert(sizeof(HardNegativesMergeArguments) == 56, "mirror of src/cuda/arguments.rs");

@@ -159,6 +159,13 @@ arguments! {
         dim: i32, padding: i32,
     }
 
+    HardNegatives: 224 { stream: Stream, lists: u64, excluded: u64, kept: i32, padding: i32 }
+
+    HardNegativesMerge: 56 {
+        lists: u64, excluded: u64, logits: u64, places: u64, row_excluded: u64,
+        splits: i32, rows: i32, kept: i32, padding: i32,
+    }
+
     Frequency: 96 {
         ids: u64, last_step: u64, interval: u64, state: u64, log_q: u64,
         count: u64, buckets: u64, seed: u64,

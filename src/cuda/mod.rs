@@ -33,6 +33,7 @@ mod buffer;
 mod columns;
 mod device;
 mod frequency;
+mod hard_negatives;
 mod inputs;
 mod launch;
 mod loss;
@@ -56,6 +57,8 @@ pub use cudarc;
 pub use device::{Counters, Device};
 pub(crate) use device::{driver_error, primary_context};
 pub use frequency::{FrequencyCounter, FrequencyEstimator};
+#[doc(hidden)]
+pub use hard_negatives::{Mined, mined};
 pub use loss::InBatchLoss;
 pub use module::{Ptx, ptx};
 pub use output::Output;

@@ -25,7 +25,7 @@ macro_rules! embedded {
     };
 }
 
-static FILES: [Ptx; 15] = embedded![
+static FILES: [Ptx; 16] = embedded![
     "rows",
     "columns",
     "bank",
@@ -40,7 +40,8 @@ static FILES: [Ptx; 15] = embedded![
     "frequency",
     "sampling",
     "table",
-    "row_negatives"
+    "row_negatives",
+    "hard_negatives"
 ];
 
 /// Every file of kernels that this build embeds: the PTX that will run.
@@ -62,6 +63,7 @@ pub(super) enum File {
     Sampling,
     Table,
     RowNegatives,
+    HardNegatives,
 }
 
 impl File {
@@ -93,6 +95,7 @@ impl File {
             Self::Sampling => 12,
             Self::Table => 13,
             Self::RowNegatives => 14,
+            Self::HardNegatives => 15,
         }]
     }
 }

@@ -229,7 +229,7 @@ impl Plan {
     }
 
     /// kernels/stream_simt.cuh.
-    fn simt(&self, mode: Mode, owned: usize, streamed: usize) -> Sweep {
+    pub(super) fn simt(&self, mode: Mode, owned: usize, streamed: usize) -> Sweep {
         let Problem { dim, dtype, .. } = self.problem;
         let chunk = if mode == Mode::Loss { 0 } else { bucket(&SIMT_CHUNKS, dim) };
         let chunks = if mode == Mode::Loss { 1 } else { dim.div_ceil(SIMT_CHUNKS[chunk]) };

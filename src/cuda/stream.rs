@@ -75,8 +75,8 @@ pub(super) fn backward<T: Element>(
     unsafe { launch(device, sweep.file, sweep.kernel, grid(sweep), &arguments) }
 }
 
-/// What both sweeps read; the bank only in the first.
-fn common<T: Element>(
+/// What all sweeps read; the bank not in the second.
+pub(super) fn common<T: Element>(
     inputs: &Inputs<T>,
     workspace: &Workspace,
     config: &LossConfig,

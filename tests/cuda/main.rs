@@ -10,6 +10,7 @@ mod edges;
 mod errors;
 mod frequency;
 mod graph;
+mod hard_negatives;
 mod kernels;
 mod link;
 mod mma;
