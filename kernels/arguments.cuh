@@ -306,7 +306,7 @@ struct Gathered {
     Columns columns;
     const float2* norms;      // of the columns, or null
     const float* bias;        // of the columns
-    const int* places;        // [B, K] columns, ascending in each row; then those below 0: none. Null: cell c has column c
+    const int* places;        // [B, K] columns, ascending in each row; below 0: none. Null: cell c has column c
     float* logits;            // [B, K], -inf for those that take no part
     const void* users;        // [B, dim]
     const float2* row_norms;  // [B] or null

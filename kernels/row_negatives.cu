@@ -24,11 +24,6 @@ __device__ __forceinline__ bool is_hit(const i64* ids, const i64* positive_ids, 
     return ids != nullptr && ids[place] == positive_ids[positive];
 }
 
-// Places that are none come last.
-__device__ __forceinline__ unsigned order_of(int place) {
-    return static_cast<unsigned>(place);
-}
-
 // Each row's places in ascending order, by a warp: the bitonic sort whose every step puts the smaller first, so that what
 // lies beyond the end may stay where it is. Places that are equal need no order.
 extern "C" __global__ void __launch_bounds__(BLOCK) row_negative_places(const RowPlacesArguments a) {
@@ -44,7 +39,7 @@ extern "C" __global__ void __launch_bounds__(BLOCK) row_negative_places(const Ro
         places[k] = indices[k];
     }
     auto put_in_order = [&](unsigned low, unsigned high) {
-        if (high < count && order_of(places[low]) > order_of(places[high])) {
+        if (high < count && places[low] > places[high]) {
             const int place = places[low];
             places[low] = places[high];
             places[high] = place;
@@ -261,7 +256,7 @@ __device__ __forceinline__ float weight_in_row(const RowBackwardArguments& a, i6
     int high = g.per_row;
     while (low < high) {
         const int middle = low + (high - low) / 2;
-        if (order_of(places[middle]) < column) {
+        if (places[middle] < column) {
             low = middle + 1;
         } else {
             high = middle;

@@ -146,7 +146,7 @@ workspace! {
     partials: f32,
     /// `[B, K]` logits of the negatives that each row has for itself, -inf for those that take no part.
     gathered_logits: f32,
-    /// `[B, K]` their columns, ascending in each row, then below 0 where there is none. Unused where each has an embedding of
+    /// `[B, K]` their columns, ascending in each row, below 0 where there is none. Unused where each has an embedding of
     /// its own.
     gathered_places: i32,
     /// `[B]` pairs that were excluded before they could be gathered, if pairs are counted.
