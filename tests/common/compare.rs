@@ -37,7 +37,7 @@ struct Errors {
     items: f64,
     extra: f64,
     inverse_temperature: f64,
-    log_q: [f64; 2],
+    log_q: [f64; 3],
     bias: f64,
     probabilities: f64,
 }
@@ -54,6 +54,7 @@ impl Errors {
             log_q: [
                 distance(&low.d_log_q[..batch], &exact.d_log_q[..batch]),
                 distance(&low.d_log_q[batch..], &exact.d_log_q[batch..]),
+                distance(&low.d_user_log_q, &exact.d_user_log_q),
             ],
             bias: sum_of_differences(&low.d_bias_rows, &exact.d_bias_rows),
             probabilities: distance(
@@ -82,7 +83,7 @@ impl Errors {
             items: self.items.max(other.items),
             extra: self.extra.max(other.extra),
             inverse_temperature: self.inverse_temperature.max(other.inverse_temperature),
-            log_q: [self.log_q[0].max(other.log_q[0]), self.log_q[1].max(other.log_q[1])],
+            log_q: std::array::from_fn(|k| self.log_q[k].max(other.log_q[k])),
             bias: self.bias.max(other.bias),
             probabilities: self.probabilities.max(other.probabilities),
         }
@@ -169,9 +170,16 @@ fn within(case: &Case, exact: &oracle::Outputs, r: Errors, found: &Results) -> R
         tensor("d_extra", extra, &storable(case, &exact.d_extra), r.extra, eps, terms)?;
     }
     let batch = case.batch_columns();
-    for (k, expected) in [&exact.d_log_q[..batch], &exact.d_log_q[batch..]].into_iter().enumerate() {
+    for (k, (name, expected)) in [
+        ("d_log_q", &exact.d_log_q[..batch]),
+        ("extra d_log_q", &exact.d_log_q[batch..]),
+        ("d_user_log_q", &exact.d_user_log_q),
+    ]
+    .into_iter()
+    .enumerate()
+    {
         if let Some(log_q) = &gradients.log_q[k] {
-            tensor(["d_log_q", "extra d_log_q"][k], log_q, expected, r.log_q[k], f32_eps, terms)?;
+            tensor(name, log_q, expected, r.log_q[k], f32_eps, terms)?;
         }
     }
     if let Some(bias) = gradients.bias {

@@ -65,6 +65,7 @@ impl Cpu {
         let mut d_extra: Vec<G> = vec![poison(); extra.as_ref().map_or(0, Vec::len)];
         let mut d_log_q = vec![f32::NAN; case.batch_columns()];
         let mut d_extra_log_q = vec![f32::NAN; case.extra_columns()];
+        let mut d_user_log_q = vec![f32::NAN; case.rows()];
         // Borrows the bank afresh each time: a push may stand between two of them.
         macro_rules! batch {
             () => {{
@@ -106,6 +107,9 @@ impl Cpu {
         if case.wants_extra_log_q() {
             gradients = gradients.extra_log_q(&mut d_extra_log_q);
         }
+        if case.wants_user_log_q() {
+            gradients = gradients.user_log_q(&mut d_user_log_q);
+        }
         let output = match call {
             Call::Evaluate => loss.evaluate(&batch!())?,
             Call::Step => loss.step(&batch!(), &mut gradients)?,
@@ -132,6 +136,7 @@ impl Cpu {
                 log_q: [
                     case.wants_log_q().then(|| widen(&d_log_q)),
                     case.wants_extra_log_q().then(|| widen(&d_extra_log_q)),
+                    case.wants_user_log_q().then(|| widen(&d_user_log_q)),
                 ],
                 bias: output.d_bias().ok().map(f64::from),
             });

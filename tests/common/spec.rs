@@ -189,9 +189,9 @@ impl Spec {
                     reduction,
                     upstream,
                     objective,
-                    log_q_inside: inside && !corrected_log_q && !alone,
+                    log_q_inside: inside && !corrected_log_q,
                     metrics,
-                    wants_log_q_gradient: wants_log_q_gradient && !alone,
+                    wants_log_q_gradient,
                     symmetric,
                 }
             },

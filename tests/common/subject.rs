@@ -23,8 +23,8 @@ pub(crate) struct GradientResults {
     /// `None` when not asked for.
     pub extra: Option<Vec<f64>>,
     pub inverse_temperature: f64,
-    /// Of the batch and of the extra negatives; `None` when not asked for.
-    pub log_q: [Option<Vec<f64>>; 2],
+    /// Of the batch, of the extra negatives and of the users; `None` when not asked for.
+    pub log_q: [Option<Vec<f64>>; 3],
     /// `None` but for the sigmoid link.
     pub bias: Option<f64>,
 }

@@ -200,7 +200,8 @@ impl TableLoss {
                 stage.gradients(forward, backward, losses, pulls, gradients.inputs.0);
                 let d_sampled = &mut d_sampled[..shape.sampled * dim];
                 let lanes = lanes(shape.sampled);
-                let target = ColumnGradients { embeddings: Some(&mut *d_sampled), numbers: None };
+                let target =
+                    ColumnGradients { embeddings: Some(&mut *d_sampled), log_q: None, temperature: None };
                 ColumnSweep { forward: &sweep, lanes, rows: backward, own: None }
                     .run(&streamed.segments[0], target);
                 Named { shape: &shape, dim, ids, inputs, pulls, d_sampled }.scatter(gradients)
