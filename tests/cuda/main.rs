@@ -19,6 +19,7 @@ mod oracle;
 mod parameters;
 mod properties;
 mod resources;
+mod row_negatives;
 mod same_bits;
 mod sampling;
 mod subject;
