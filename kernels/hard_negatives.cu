@@ -61,7 +61,7 @@ __device__ __forceinline__ unsigned above(unsigned rank, float threshold) {
     return __ballot_sync(FULL_WARP, rank > rank_of(threshold));
 }
 
-// Half a row's logits of a tile, one a lane.
+// 32 of a row's logits, one a lane.
 template <typename T>
 __device__ __forceinline__ void
 offer(HardNegativesShared<T>& shared, u64* list, int row, int lane, float z, unsigned column, int kept) {
@@ -85,10 +85,11 @@ offer(HardNegativesShared<T>& shared, u64* list, int row, int lane, float z, uns
     __syncwarp();
 }
 
-// The rows of the warp that have a logit to offer, bit 4 h + i for row i of the h-th half warp. Coarse: NaN always is one.
+// The half rows of the warp that have a logit to offer: bit 8 h + 4 c + i for columns 32 c and on of row i of the h-th half
+// warp. Coarse: a NaN is always offered.
 __device__ __forceinline__ unsigned
-offering_rows(const float (&logits)[4][4], const float (&threshold)[4]) {
-    unsigned rows = 0;
+offering_halves(const float (&logits)[4][4], const float (&threshold)[4]) {
+    unsigned halves = 0;
 #pragma unroll
     for (int i = 0; i < 4; i++) {
         bool offers = false;
@@ -97,10 +98,12 @@ offering_rows(const float (&logits)[4][4], const float (&threshold)[4]) {
             offers = offers || !(logits[i][x] <= threshold[i]);
         }
         const unsigned threads = __ballot_sync(FULL_WARP, offers);
-        rows |= (threads & 0xffffu) != 0 ? 1u << i : 0u;
-        rows |= threads >> 16 != 0 ? 16u << i : 0u;
+#pragma unroll
+        for (int byte = 0; byte < 4; byte++) {
+            halves |= (threads >> (8 * byte) & 0xffu) != 0 ? 1u << (4 * byte + i) : 0u;
+        }
     }
-    return rows;
+    return halves;
 }
 
 template <typename T>
@@ -127,7 +130,8 @@ __device__ __forceinline__ void hard_negatives(const HardNegativesArguments& arg
 
     if (slot < TILE) {
         fill_row<T, false>(shared.owned, slot, first_row + slot, a);
-        shared.threshold[slot] = -infinity();
+        // Of no row, so that it offers nothing but NaN.
+        shared.threshold[slot] = first_row + slot < a.rows ? -infinity() : infinity();
         shared.waiting_count[slot] = 0;
         shared.list_count[slot] = 0;
     }
@@ -152,7 +156,7 @@ __device__ __forceinline__ void hard_negatives(const HardNegativesArguments& arg
             excluded[i] += __popc(skipped.excluded >> (4 * i) & 0xfu);
             threshold[i] = shared.threshold[ty * 4 + i];
         }
-        unsigned offering = offering_rows(scores, threshold) & ((1u << rows) - 1);
+        unsigned offering = offering_halves(scores, threshold);
         __syncthreads(); // everyone is done with the chunks and with the columns
         if (offering == 0) {
             continue;
@@ -164,13 +168,14 @@ __device__ __forceinline__ void hard_negatives(const HardNegativesArguments& arg
         }
         __syncwarp();
         while (offering != 0) {
-            const int row = __ffs(offering) - 1;
+            const int bit = __ffs(offering) - 1; // of one row, the lower columns first
             offering &= offering - 1;
-#pragma unroll 1
-            for (int half = lane; half < TILE; half += WARP) {
-                const float z = shared.logits[(warp_row + row) * TILE + half];
-                const unsigned column = static_cast<unsigned>(first + half);
-                offer(shared, lists + static_cast<i64>(row) * kept, warp_row + row, lane, z, column, kept);
+            const int row = (bit >> 3) * 4 + bit % 4;
+            if (row < rows) {
+                const int column = (bit >> 2 & 1) * WARP + lane;
+                const float z = shared.logits[(warp_row + row) * TILE + column];
+                u64* list = lists + static_cast<i64>(row) * kept;
+                offer(shared, list, warp_row + row, lane, z, static_cast<unsigned>(first + column), kept);
             }
         }
     }
@@ -220,13 +225,14 @@ extern "C" __global__ void __launch_bounds__(THREADS) hard_negatives_merge(const
     // By column, from the highest complement on: that of -1, which stands for nothing, comes first.
 #pragma unroll
     for (int r = 0; r < REGISTERS; r++) {
-        const unsigned rank = keys[r] == 0 ? rank_of(-infinity()) : rank_in(keys[r]);
-        keys[r] = static_cast<u64>(~(column_in(keys[r]) + 1)) << 32 | rank;
+        const u64 best = r * WARP + lane < a.kept ? keys[r] : 0;
+        const unsigned rank = best == 0 ? rank_of(-infinity()) : rank_in(best);
+        keys[r] = static_cast<u64>(~(column_in(best) + 1)) << 32 | rank;
     }
     sort_keys<2>(keys, lane);
 #pragma unroll
     for (int r = 0; r < REGISTERS; r++) {
-        // The lists hold nothing beyond `kept`.
+        // Before these there is nothing.
         const int at = r * WARP + lane - (MOST_KEPT - a.kept);
         if (at >= 0) {
             a.logits[row * a.kept + at] = logit_of(static_cast<unsigned>(keys[r]));

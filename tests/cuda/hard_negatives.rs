@@ -182,7 +182,7 @@ const SHAPES: [(Shape, usize); 9] = [
     ((9, 20, 400, 16, 0), 96),
 ];
 
-fn shapes<T: Real>(gpu: &Gpu) {
+pub(crate) fn shapes<T: Real>(gpu: &Gpu) {
     for (seed, (shape, kept)) in SHAPES.into_iter().enumerate() {
         run(gpu, &plain(kept), &exact::<T>(shape, seed as u64, 3));
         // Few values, and therefore ties.
@@ -211,14 +211,14 @@ fn splits_choose_the_same() {
 }
 
 /// What each column adds to the list before it: everything, nothing, a tie.
-fn orders(gpu: &Gpu) {
+pub(crate) fn orders<T: Real>(gpu: &Gpu) {
     for kept in [1, 32, 127, 128] {
         for slope in [1.0, -1.0, 0.0] {
-            let mut case = exact::<f32>((3, 300, 0, 2, 0), 5, 0);
-            case.users.fill(1.0);
+            let mut case = exact::<T>((3, 250, 0, 2, 0), 5, 0);
+            case.users.fill(T::from_f32(1.0));
             case.log_q.fill(0.0);
             for (column, item) in case.items.chunks_mut(2).enumerate() {
-                item[0] = slope * column as f32;
+                item[0] = T::from_f32(slope * column as f32);
             }
             run(gpu, &plain(kept), &case);
         }
@@ -227,7 +227,10 @@ fn orders(gpu: &Gpu) {
 
 #[test]
 fn columns_in_order() {
-    orders(&gpu());
+    let gpu = gpu();
+    orders::<f32>(&gpu);
+    orders::<f16>(&gpu);
+    orders::<bf16>(&gpu);
 }
 
 /// NaN is the highest, infinities are numbers, and -inf is no negative; absent columns may hold anything.
