@@ -394,6 +394,8 @@ fn everything(dtype: Dtype, gradient_dtype: Dtype, seed: u64) -> Spec {
         metrics: false,
         wants_log_q_gradient: false,
         symmetric: None,
+        row_negatives: None,
+        hard_negatives: None,
     }
 }
 
