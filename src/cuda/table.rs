@@ -179,6 +179,8 @@ impl TableLoss {
             batch_columns: shape.sampled,
             extra_columns: 0,
             bank_columns: 0,
+            row_negatives: 0,
+            pool: None,
             offset: shape.sampled,
             dtype: Dtype::F32,
         };
