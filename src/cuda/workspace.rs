@@ -215,6 +215,11 @@ impl Sizes {
         }
     }
 
+    /// With room for so many item ids.
+    pub(super) fn with_item_ids(self, item_ids: usize) -> Self {
+        Self { item_ids, ..self }
+    }
+
     /// The same beside a workspace that has the scalars.
     pub(super) fn without_scalars(self) -> Self {
         Self { scalars: 0, ..self }
