@@ -98,6 +98,7 @@ struct StreamArguments {
     const float* bias;               // [N]
     const i64* item_ids;             // [N], null: no exclusion by item
     const i64* user_ids;             // [B], null: no exclusion by user
+    const i64* labels;               // [B, num_true] ids of each row, if it has more than the one in item_ids
     const float* inverse_temperature;
     const float* reference;          // [B] m_i of the forward, backward; what ranks compare with, forward
     const float* coefficient;        // [B] g_i a_i / l_i, backward
@@ -105,7 +106,7 @@ struct StreamArguments {
     const float* column_reference;   // [owned] its m_j
     const float* column_coefficient; // [owned] its g_j a_j / l_j
     float* maximum;                  // [splits, B], forward; sum softplus(z) under the sigmoid link
-    float* sum;                      // [splits, B], forward; backward: [splits, owned] sums of weights, or null
+    float* sum;                      // [splits, B], forward; backward: [splits, owned] sums of the rows' weights, or null
     float* moment;                   // [splits, B] sums of weight times bias, forward, or null
     unsigned* counts;                // [splits, B, 3], forward, or null: negatives, excluded, above the positive
     float* output;                   // [splits, B, dim] forward, [splits, owned, dim] backward
@@ -115,8 +116,10 @@ struct StreamArguments {
     int tiles_per_split;
     int aligned;                     // every embedding row starts at a multiple of 16 bytes
     int link;                        // a LinkKind
+    int num_true;                    // at most 1 without labels
+    int padding;
 };
-static_assert(sizeof(StreamArguments) == 200, "mirror of src/cuda/arguments.rs");
+static_assert(sizeof(StreamArguments) == 216, "mirror of src/cuda/arguments.rs");
 
 struct ScaleArguments {
     Columns columns;
@@ -245,6 +248,7 @@ struct Direction {
     const float* sum;             // [B] l_i
     float* coefficient;           // [B] g_i a_i / l_i / 2
     float* positive_coefficient;  // [B] g_i b_i / 2, of both directions
+    float* log_q_term;            // [B] g_i / 2 dloss / dlog_q_+ of this direction
 };
 
 struct SymmetricArguments {
@@ -255,8 +259,12 @@ struct SymmetricArguments {
     const Scalars* scalars;
     int rows;
     int upstream_per_row;
+    int corrected;                // whether log q enters z+
+    int inside;                   // log q is divided by the temperature too
+    float logq_scale;
+    int padding;
 };
-static_assert(sizeof(SymmetricArguments) == 112, "mirror of src/cuda/arguments.rs");
+static_assert(sizeof(SymmetricArguments) == 144, "mirror of src/cuda/arguments.rs");
 
 struct ReduceTermsArguments {
     const float* terms;       // [B]
@@ -287,19 +295,22 @@ struct ColumnGradientsArguments {
     const float* positive_coefficient;  // [B]
     const float* masses;                // sums of weights of the partials, or null
     const float* log_q_term;            // [B] or null
+    const float* log_q;                 // [owned] if it has a share of d(1/tau), or null
     const Scalars* scalars;
     void* d_items;                      // [C, dim]
     void* d_extra;                      // [E, dim] or null
     float* d_log_q;                     // [C] or null
     float* d_extra_log_q;               // [E] or null
-    float* temperature_term;            // [owned] tau <v_j, dv_j>, or null
+    float* temperature_term;            // [owned] tau <v_j, dv_j> and the share of log q, or null
     Cut cut;                            // of the backward; its owners: C, or C + E with one of the extra gradients
     int rows;
     int offset;
     float logq_scale;
     int inside;
+    int second;                         // temperature_term has both directions' scores already: log q's share is added
+    int padding;
 };
-static_assert(sizeof(ColumnGradientsArguments) == 184, "mirror of src/cuda/arguments.rs");
+static_assert(sizeof(ColumnGradientsArguments) == 200, "mirror of src/cuda/arguments.rs");
 
 // Negatives that each row has for itself, K of them: their columns, and the logits that were made of them once.
 struct Gathered {
@@ -398,7 +409,7 @@ struct HardNegativesArguments {
     int kept;               // negatives that a row keeps, at most 128
     int padding;
 };
-static_assert(sizeof(HardNegativesArguments) == 224, "mirror of src/cuda/arguments.rs");
+static_assert(sizeof(HardNegativesArguments) == 240, "mirror of src/cuda/arguments.rs");
 
 struct HardNegativesMergeArguments {
     const u64* lists;         // of the splits

@@ -92,14 +92,22 @@ __device__ __forceinline__ void column_gradients(const ColumnGradientsArguments&
     const bool extra = column >= a.columns.batch_count;
     const i64 index = extra ? column - a.columns.batch_count : column;
     float* d_log_q = extra ? a.d_extra_log_q : a.d_log_q;
-    if (d_log_q != nullptr && lane == 0) {
+    float share = 0.0f; // of log q in d(1/tau)
+    if ((d_log_q != nullptr || a.log_q != nullptr) && lane == 0) {
         float mass = 0.0f;
 #pragma unroll 1
         for (int s = 0; s < parts.count; s++) {
             mass += a.masses[parts.row(s)];
         }
         const float scale = a.inside ? a.logq_scale * a.scalars->inverse_temperature : a.logq_scale;
-        d_log_q[index] = fmaf(-scale, mass, owned ? a.log_q_term[row] : 0.0f);
+        const float slope = fmaf(-scale, mass, owned ? a.log_q_term[row] : 0.0f);
+        if (d_log_q != nullptr) {
+            d_log_q[index] = slope;
+        }
+        if (a.log_q != nullptr) {
+            // Inside the temperature a logit has -lambda log_q / tau of it.
+            share = a.log_q[index] * slope / a.scalars->inverse_temperature;
+        }
     }
     if (extra && a.d_extra == nullptr) {
         return;
@@ -111,7 +119,7 @@ __device__ __forceinline__ void column_gradients(const ColumnGradientsArguments&
         along = gradient_along(item, norm, difference, dim, lane);
     }
     if (a.temperature_term != nullptr && lane == 0) {
-        a.temperature_term[column] = along;
+        a.temperature_term[column] = (a.second ? a.temperature_term[column] : along) + share;
     }
     G* out = static_cast<G*>(extra ? a.d_extra : a.d_items) + index * dim;
     write_gradient(item, norm, normalized, along, difference, a.scalars->inverse_temperature, dim, lane, out);

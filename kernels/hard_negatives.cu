@@ -159,7 +159,7 @@ __device__ __forceinline__ void hard_negatives(const HardNegativesArguments& arg
         float scores[4][4];
         tile_scores(scores, shared, tx, ty, a.columns.dim, a.aligned != 0);
         const int diagonal = diagonal_of(first_row, first, a.offset);
-        const Skipped skipped = tile_skipped<T, false>(shared, tx, ty, diagonal, a);
+        const Skipped skipped = tile_skipped<T, false>(shared, tx, ty, diagonal, first_row, a);
         tile_logits<T, false>(scores, shared, tx, ty, skipped.all, inverse_temperature);
         float threshold[4];
 #pragma unroll

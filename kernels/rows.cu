@@ -206,8 +206,8 @@ extern "C" __global__ void __launch_bounds__(BLOCK) reduce_terms(const ReduceTer
     }
 }
 
-// What both second sweeps of a symmetric loss need of each pair: half of either direction's coefficients, and the whole of
-// the positive's.
+// What both second sweeps of a symmetric loss need of each pair: half of either direction's coefficients, the whole of
+// the positive's, and either positive's part in the gradient of its own direction's log q.
 extern "C" __global__ void __launch_bounds__(BLOCK) symmetric_coefficients(const SymmetricArguments a) {
     const i64 row = static_cast<i64>(blockIdx.x) * BLOCK + threadIdx.x;
     if (row >= a.rows) {
@@ -216,11 +216,14 @@ extern "C" __global__ void __launch_bounds__(BLOCK) symmetric_coefficients(const
     float g = a.upstream == nullptr ? 1.0f : a.upstream[a.upstream_per_row ? row : 0];
     g *= 0.5f * a.scalars->row_scale * (a.weights == nullptr ? 1.0f : a.weights[row]);
     const bool counts = g != 0.0f;
+    const float scale = a.inside ? a.logq_scale * a.scalars->inverse_temperature : a.logq_scale;
     float positive = 0.0f;
     auto direction = [&](const Direction& d) {
         const float negative = counts ? g * d.a[row] : 0.0f;
+        const float own = counts ? g * d.b[row] : 0.0f;
         d.coefficient[row] = negative == 0.0f ? 0.0f : negative / d.sum[row];
-        positive += counts ? g * d.b[row] : 0.0f;
+        d.log_q_term[row] = a.corrected ? scale * own : 0.0f;
+        positive += own;
     };
     direction(a.users);
     direction(a.items);

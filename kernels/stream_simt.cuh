@@ -87,6 +87,32 @@ struct Skipped {
     unsigned excluded; // by their ids, and for no other reason
 };
 
+// Cells whose column is one of the row's labels but the first, for losses over a class table with several. A warp reads a
+// row's labels one after the other, so that they come out of L1; rows beyond the last go with it, and are dropped later.
+template <typename T, bool BACKWARD_MODE>
+__device__ __forceinline__ unsigned
+label_hits(const Side<T>& columns, int tx, int ty, i64 first_row, const StreamArguments& a) {
+    unsigned hits = 0;
+#pragma unroll 1
+    for (int k = 1; k < a.num_true; k++) {
+        i64 label[4];
+#pragma unroll
+        for (int r = 0; r < 4; r++) {
+            const i64 row = first_row + (BACKWARD_MODE ? tx : ty) * 4 + r;
+            label[r] = a.labels[(row < a.rows ? row : a.rows - 1) * a.num_true + k];
+        }
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+#pragma unroll
+            for (int x = 0; x < 4; x++) {
+                const i64 item = columns.item[BACKWARD_MODE ? ty * 4 + i : tx * 4 + x];
+                hits |= label[BACKWARD_MODE ? x : i] == item ? 1u << (4 * i + x) : 0u;
+            }
+        }
+    }
+    return hits;
+}
+
 // A row's own positive lies at row - column == diagonal; TILE when the tile has none.
 __device__ __forceinline__ int diagonal_of(i64 first_row, i64 first_column, int offset) {
     const i64 distance = first_column - first_row - offset;
@@ -94,8 +120,8 @@ __device__ __forceinline__ int diagonal_of(i64 first_row, i64 first_column, int 
 }
 
 template <typename T, bool BACKWARD_MODE>
-__device__ __forceinline__ Skipped
-tile_skipped(const TileShared<T>& shared, int tx, int ty, int diagonal, const StreamArguments& a) {
+__device__ __forceinline__ Skipped tile_skipped(
+    const TileShared<T>& shared, int tx, int ty, int diagonal, i64 first_row, const StreamArguments& a) {
     const Side<T>& rows = BACKWARD_MODE ? shared.streamed : shared.owned;
     const Side<T>& columns = BACKWARD_MODE ? shared.owned : shared.streamed;
     unsigned skipped = 0;
@@ -114,6 +140,9 @@ tile_skipped(const TileShared<T>& shared, int tx, int ty, int diagonal, const St
     const unsigned without_ids = skipped;
     if (a.item_ids != nullptr) {
         mark([&](int row, int column) { return rows.item[row] == columns.item[column]; });
+        if constexpr (sizeof(T) == sizeof(float)) { // class tables are gathered into f32
+            skipped |= label_hits<T, BACKWARD_MODE>(columns, tx, ty, first_row, a);
+        }
     }
     if (a.user_ids != nullptr) {
         mark([&](int row, int column) {
@@ -264,25 +293,31 @@ backward_weights(float (&scores)[4][4], const StreamShared<T>& shared, int tx, i
     }
 }
 
-// Backward of a loss of rows and columns: scores become the sum of both weights, each from its own logit.
+// Backward of a loss of rows and columns: scores become the sum of both weights, each from its own logit. Of the rows'
+// weights alone, which the columns' log q enters, the sums are added to `mass` if they are wanted.
 template <typename T>
 __device__ __forceinline__ void symmetric_weights(
-    float (&scores)[4][4], const StreamShared<T>& shared, int tx, int ty, unsigned skipped,
-    float inverse_temperature) {
+    float (&scores)[4][4], float (&mass)[4], const StreamShared<T>& shared, int tx, int ty, unsigned skipped,
+    float inverse_temperature, bool with_mass) {
 #pragma unroll
     for (int i = 0; i < 4; i++) {
         const int column = ty * 4 + i;
+        float added = 0.0f;
 #pragma unroll
         for (int x = 0; x < 4; x++) {
             const int row = tx * 4 + x;
             const float of_row = fmaf(scores[i][x], inverse_temperature, shared.owned.bias[column]);
             const float of_column = fmaf(scores[i][x], inverse_temperature, shared.streamed.bias[row]);
-            const float weight =
-                backward_weight(
-                    SOFTMAX_LINK, of_row, shared.streamed.reference[row], shared.streamed.coefficient[row])
-                + backward_weight(
-                    SOFTMAX_LINK, of_column, shared.owned.reference[column], shared.owned.coefficient[column]);
-            scores[i][x] = skipped >> (4 * i + x) & 1u ? 0.0f : weight;
+            const bool absent = skipped >> (4 * i + x) & 1u;
+            const float row_weight = backward_weight(
+                SOFTMAX_LINK, of_row, shared.streamed.reference[row], shared.streamed.coefficient[row]);
+            const float column_weight = backward_weight(
+                SOFTMAX_LINK, of_column, shared.owned.reference[column], shared.owned.coefficient[column]);
+            scores[i][x] = absent ? 0.0f : row_weight + column_weight;
+            added += absent ? 0.0f : row_weight;
+        }
+        if (with_mass) {
+            mass[i] += row_sum(added);
         }
     }
 }
@@ -394,18 +429,19 @@ __device__ __forceinline__ void stream(const StreamArguments& a) {
         const i64 first_row = BACKWARD_MODE ? first : first_owner;
         const i64 first_column = BACKWARD_MODE ? first_owner : first;
         const int diagonal = diagonal_of(first_row, first_column, a.offset);
-        const Skipped skipped = tile_skipped<T, BACKWARD_MODE>(shared, tx, ty, diagonal, a);
+        const Skipped skipped = tile_skipped<T, BACKWARD_MODE>(shared, tx, ty, diagonal, first_row, a);
         if constexpr (BACKWARD_MODE) {
             if (a.row_bias != nullptr) {
-                symmetric_weights(scores, shared, tx, ty, skipped.all, inverse_temperature);
+                symmetric_weights(
+                    scores, sum, shared, tx, ty, skipped.all, inverse_temperature, a.sum != nullptr);
             } else {
                 tile_logits<T, true>(scores, shared, tx, ty, skipped.all, inverse_temperature);
                 backward_weights(scores, shared, tx, a.link);
-            }
-            if (a.sum != nullptr) {
+                if (a.sum != nullptr) {
 #pragma unroll
-                for (int i = 0; i < 4; i++) {
-                    sum[i] += row_sum((scores[i][0] + scores[i][1]) + (scores[i][2] + scores[i][3]));
+                    for (int i = 0; i < 4; i++) {
+                        sum[i] += row_sum((scores[i][0] + scores[i][1]) + (scores[i][2] + scores[i][3]));
+                    }
                 }
             }
         } else {

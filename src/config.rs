@@ -233,8 +233,8 @@ impl LossConfig {
     /// the users. Items and users of the batch alone: as many items as users, no extra negatives, no bank. Log q may be
     /// given for the items ([`Batch::log_q`](crate::Batch::log_q)), for the users
     /// ([`Batch::user_log_q`](crate::Batch::user_log_q)), or for both. What is excluded is excluded either way. For
-    /// [`Objective::Softmax`], [`Objective::AdditiveMargin`] and [`Objective::Decoupled`], with log q outside the
-    /// temperature. Counts and log-sum-exp are those of the users' rows. A user of weight 0 stays a negative of the items.
+    /// [`Objective::Softmax`], [`Objective::AdditiveMargin`] and [`Objective::Decoupled`]. Counts and log-sum-exp are
+    /// those of the users' rows. A user of weight 0 stays a negative of the items.
     pub fn symmetric(mut self, symmetric: bool) -> Self {
         self.symmetric = symmetric;
         self

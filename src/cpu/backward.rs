@@ -1,7 +1,9 @@
 //! Sweep 2: owned tiles of gradient columns stream the users, with the statistics that sweep 1 left.
 
+use rayon::iter::Either;
 use rayon::prelude::*;
 
+use super::cells::Cells;
 use super::columns::{LOG2_E, Segment};
 use super::embeddings::{dot, load, load_kept, store_gradient};
 use super::exclusion::{Groups, Walk, mark_positives};
@@ -22,41 +24,60 @@ pub(super) struct ColumnSweep<'a, T> {
     pub(super) rows: &'a Backward,
     /// The columns' own loss, if they have one: its sweep, in which users and items are exchanged, and what it left.
     pub(super) own: Option<(&'a RowSweep<'a, T>, &'a Backward)>,
+    /// The only cells that take part, if they were chosen row by row, and how many of each row.
+    pub(super) cells: Option<(&'a Cells, usize)>,
+}
+
+/// What the gradient weights of chosen cells are made of, `[B]` each.
+#[derive(Clone, Copy)]
+pub(super) struct RowWeights<'a> {
+    pub(super) max: &'a [f32],
+    pub(super) weight: &'a [f32],
+    /// Cells of each row.
+    pub(super) per_row: usize,
 }
 
 /// Where the gradients of a segment go.
 pub(super) struct ColumnGradients<'a, G> {
     /// `[n, D]`, if wanted.
     pub(super) embeddings: Option<&'a mut [G]>,
-    /// `[n]`, if wanted: dlog_q, or each column's share of d(1/tau) where columns have a loss of their own.
-    pub(super) numbers: Option<&'a mut [f32]>,
+    /// `[n]` dlog_q, if wanted.
+    pub(super) log_q: Option<&'a mut [f32]>,
+    /// `[n]` each column's share of d(1/tau) through scores, if wanted: where columns have a loss of their own.
+    pub(super) temperature: Option<&'a mut [f32]>,
+}
+
+/// Chunks of a buffer, as many empty ones if there is none.
+fn chunks<V: Send>(
+    buffer: Option<&mut [V]>,
+    size: usize,
+    count: usize,
+) -> impl IndexedParallelIterator<Item = &mut [V]> {
+    match buffer {
+        Some(buffer) => Either::Left(buffer.par_chunks_mut(size)),
+        None => Either::Right((0..count).into_par_iter().map(|_| &mut [][..])),
+    }
 }
 
 impl<T: Element> ColumnSweep<'_, T> {
     /// `dv_j = sum_i g_i a_i / tau W_ij u_i - [j = pos(i)] g_i b_i / tau u_i` of every column of a segment, and
     /// `dlog_q_j` from the sum of the same weights.
     pub(super) fn run<G: Element>(&self, segment: &Segment<'_, T>, target: ColumnGradients<'_, G>) {
-        let size = self.lanes * self.forward.problem.dim;
-        let tile = |tile: usize, target: &mut [G], numbers: &mut [f32]| {
-            let mut scratch = self.forward.prepared.scratch();
-            self.tile(segment, tile, &mut scratch, target, numbers);
-        };
-        match (target.embeddings, target.numbers) {
-            (Some(target), None) => {
-                let targets = target.par_chunks_mut(size).with_max_len(1).enumerate();
-                targets.for_each(|(k, target)| tile(k, target, &mut []));
-            }
-            (Some(target), Some(numbers)) => {
-                let targets = target.par_chunks_mut(size).zip(numbers.par_chunks_mut(self.lanes));
-                let targets = targets.with_max_len(1).enumerate();
-                targets.for_each(|(k, (target, numbers))| tile(k, target, numbers));
-            }
-            (None, Some(numbers)) => {
-                let targets = numbers.par_chunks_mut(self.lanes).with_max_len(1).enumerate();
-                targets.for_each(|(k, numbers)| tile(k, &mut [], numbers));
-            }
-            (None, None) => {}
+        let ColumnGradients { embeddings, log_q, temperature } = target;
+        if embeddings.is_none() && log_q.is_none() && temperature.is_none() {
+            return;
         }
+        let (size, tiles) = (self.lanes * self.forward.problem.dim, segment.count.div_ceil(self.lanes));
+        let chunks = (
+            chunks(embeddings, size, tiles),
+            chunks(log_q, self.lanes, tiles),
+            chunks(temperature, self.lanes, tiles),
+        );
+        let chunks = chunks.into_par_iter().with_max_len(1).enumerate();
+        chunks.for_each(|(tile, (embeddings, log_q, temperature))| {
+            let mut scratch = self.forward.prepared.scratch();
+            self.tile(segment, tile, &mut scratch, embeddings, log_q, temperature);
+        });
     }
 
     /// One tile of columns; an empty target is not wanted.
@@ -66,7 +87,8 @@ impl<T: Element> ColumnSweep<'_, T> {
         tile: usize,
         scratch: &mut Scratch,
         target: &mut [G],
-        numbers: &mut [f32],
+        log_q: &mut [f32],
+        temperature: &mut [f32],
     ) {
         let RowSweep { problem, user_norms, .. } = *self.forward;
         let (lanes, dim) = (self.lanes, problem.dim);
@@ -87,7 +109,13 @@ impl<T: Element> ColumnSweep<'_, T> {
         let accumulator = &mut scratch.accumulator[..inside.len() * dim];
         let mass = &mut scratch.mass[..lanes];
         mass.fill(0.0);
-        for streamed_tile in 0..problem.rows.div_ceil(STREAMED) {
+        if let Some((cells, per_row)) = self.cells {
+            let rows = RowWeights { max: &self.rows.max, weight: &self.rows.weight, per_row };
+            let columns = columns.clone();
+            self.forward.gather(cells, columns, rows, accumulator, mass, &mut scratch.streamed);
+        }
+        let streamed_tiles = if self.cells.is_some() { 0 } else { problem.rows.div_ceil(STREAMED) };
+        for streamed_tile in 0..streamed_tiles {
             let rows = tile_range(streamed_tile, STREAMED, problem.rows);
             let keep = |i: usize| self.own.is_some() || self.rows.rows[i].negative != 0.0;
             let users = load_kept(
@@ -124,28 +152,31 @@ impl<T: Element> ColumnSweep<'_, T> {
                     own_coefficient[..inside.len()].copy_from_slice(&left.weight[inside.clone()]);
                     let streamed = Side { bias: &row_bias, max, coefficient };
                     let owned = Side { bias, max: &own_max, coefficient: &own_coefficient };
-                    SymmetricWeights { scores: cells, lanes, scale, streamed, owned }.run(arch);
+                    SymmetricWeights { scores: cells, lanes, scale, streamed, owned, mass }.run(arch);
                 }
             }
-            if !numbers.is_empty() && self.own.is_none() {
+            if !log_q.is_empty() && self.own.is_none() {
                 Masses { scores: cells, lanes, mass }.run(arch);
             }
             if !target.is_empty() {
                 accumulate(cells, lanes, users.first(rows.len()), accumulator, streamed_tile > 0);
             }
         }
-        if self.own.is_none() {
-            self.finish_log_q(columns.clone(), mass, numbers);
-        }
+        self.finish_log_q(columns.clone(), mass, log_q);
         if target.is_empty() {
             return;
         }
         self.subtract_positives(columns.clone(), &mut scratch.streamed, accumulator);
-        let temperature = LOG2_E / f64::from(self.forward.scale);
+        let tau = LOG2_E / f64::from(self.forward.scale);
         for (k, target) in target.chunks_exact_mut(dim).enumerate() {
             let gradient = &accumulator[k * dim..(k + 1) * dim];
-            if let (Some(_), Some(share)) = (self.own, numbers.get_mut(k)) {
-                *share = (dot(gradient, owned.row(k)) * temperature) as f32;
+            if let Some(share) = temperature.get_mut(k) {
+                *share = (dot(gradient, owned.row(k)) * tau) as f32;
+            }
+            // What no row has chosen has no gradient, whatever it holds.
+            if self.cells.is_some() && gradient.iter().all(|d| *d == 0.0) {
+                target.fill(G::default());
+                continue;
             }
             store_gradient(gradient, owned.row(k), norms.map(|norms| norms[k]), target);
         }

@@ -2,15 +2,18 @@
 
 mod backward;
 mod bank;
+mod cells;
 mod columns;
 mod embeddings;
 mod exclusion;
 mod forward;
 mod frequency;
+mod hard_negatives;
 mod loss;
 mod partial;
 mod prepare;
 mod product;
+mod row_negatives;
 mod rows;
 mod sampler;
 mod sigmoid;

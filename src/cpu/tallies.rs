@@ -83,7 +83,7 @@ impl WithSimd for Moments<'_> {
 
 /// Backward of a loss of rows and columns: scores become
 /// `coefficient[s] 2^(x - max[s]) + own_coefficient[o] 2^(y - own_max[o])` with `x = score * scale + own_bias[o]` and
-/// `y = score * scale + bias[s]`.
+/// `y = score * scale + bias[s]`. The first terms, which log q of the owned side enters, are added to `mass[o]`.
 pub(super) struct SymmetricWeights<'a> {
     pub(super) scores: &'a mut [f32],
     pub(super) lanes: usize,
@@ -92,6 +92,7 @@ pub(super) struct SymmetricWeights<'a> {
     pub(super) streamed: Side<'a>,
     /// One for each lane.
     pub(super) owned: Side<'a>,
+    pub(super) mass: &'a mut [f32],
 }
 
 /// One side of a loss of rows and columns.
@@ -121,6 +122,7 @@ impl WithSimd for SymmetricWeights<'_> {
         let (own_max, _) = S::as_simd_f32s(self.owned.max);
         let (own_coefficient, _) = S::as_simd_f32s(self.owned.coefficient);
         let (scores, _) = S::as_mut_simd_f32s(self.scores);
+        let (mass, _) = S::as_mut_simd_f32s(self.mass);
         let width = self.lanes / S::F32_LANES;
         // A coefficient of 0 gives 0, whatever the weight is.
         let weight = |coefficient: S::f32s, x: S::f32s, max: S::f32s| {
@@ -135,7 +137,9 @@ impl WithSimd for SymmetricWeights<'_> {
                 let x = logit(simd, *score, scale, own_bias[k]);
                 let y = logit(simd, *score, scale, bias);
                 let own = weight(own_coefficient[k], y, own_max[k]);
-                *score = simd.add_f32s(weight(coefficient, x, max), own);
+                let streamed = weight(coefficient, x, max);
+                mass[k] = simd.add_f32s(mass[k], streamed);
+                *score = simd.add_f32s(streamed, own);
             }
         }
     }

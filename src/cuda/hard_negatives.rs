@@ -1,58 +1,54 @@
-//! Launchers of kernels/hard_negatives.cu: the negatives of highest logit of each row.
+//! Launchers of kernels/hard_negatives.cu: the negatives of highest logit of each row, which take the place of both sweeps.
 
 use super::arguments::{self, scalars};
-use super::buffer::Buffer;
 use super::device::Device;
 use super::inputs::Inputs;
-use super::launch::{Grid, Span, int, launch, per_dtype};
-use super::module::{File, dtype_index};
-use super::plan::{Mode, Plan, Sweep};
+use super::launch::{Grid, Span, int, launch};
+use super::plan::{Plan, Sweep};
+use super::row_negatives::{self, Gathered};
 use super::workspace::{Purpose, Sizes, Workspace};
 use super::{Batch, columns, rows, stream};
 use crate::{Element, LossConfig, Problem, Result};
 
-const HARD_NEGATIVES: [&str; 3] = per_dtype!("hard_negatives");
-
-/// The sweep over all columns that finds them: as many splits as the loss's own plain sweep has, so that few rows fill the
-/// device too.
-pub(super) fn sweep(plan: &Plan) -> Sweep {
-    let problem = plan.problem();
-    let kernel = HARD_NEGATIVES[dtype_index(problem.dtype)];
-    Sweep { kernel, file: File::HardNegatives, ..plan.simt(Mode::Loss, problem.rows, problem.columns()) }
-}
-
-/// Where hard negatives go.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Targets {
-    /// `[splits, B, k]`: the best of each split.
-    pub(super) lists: Span<u64>,
-    /// `[splits, B]` excluded pairs; null: not counted.
-    pub(super) excluded: Span<u32>,
-    /// `[B, k]` logits as a sweep rounds them, -inf where a row has fewer negatives.
-    pub(super) logits: Span<f32>,
-    /// `[B, k]` their columns in ascending order, after as many -1 as a row has too few.
-    pub(super) places: Span<i32>,
-    /// `[B]` excluded pairs; not read where they are not counted.
-    pub(super) row_excluded: Span<u32>,
-}
-
-/// The `kept` negatives of highest logit of each row, from prepared rows and columns.
-pub(super) fn mine<T: Element>(
+/// The first sweep: the negatives that each row keeps, and the partial result that they make.
+pub(super) fn forward<T: Element>(
     device: &Device,
     inputs: &Inputs<T>,
     workspace: &Workspace,
-    config: &LossConfig,
     sweep: &Sweep,
-    kept: usize,
-    targets: &Targets,
+    with_output: bool,
 ) -> Result<()> {
-    let Problem { rows, .. } = inputs.problem;
-    let parts = sweep.cut.partial_rows();
-    let counts = !targets.excluded.is_null();
-    let lists = targets.lists.holds(parts.saturating_mul(kept), "lists of hard negatives")?;
-    let excluded = targets.excluded.holds_or_null(parts, "counts of excluded pairs")?;
+    mine(device, inputs, workspace, sweep)?;
+    row_negatives::partial(device, &Gathered::mined(inputs, workspace, true)?, 0, with_output)
+}
+
+/// The second: each column's sums over the rows that have kept it. The bank has none, and is not read.
+pub(super) fn backward<T: Element>(
+    device: &Device,
+    inputs: &Inputs<T>,
+    workspace: &Workspace,
+    sweep: &Sweep,
+    with_masses: bool,
+) -> Result<()> {
+    row_negatives::backward(device, &Gathered::mined(inputs, workspace, false)?, sweep, with_masses)
+}
+
+/// The negatives of highest logit of each row, from prepared rows and columns: `Workspace::gathered_logits`, as a sweep
+/// rounds them, and `Workspace::gathered_places`, after as many -1 as a row has too few.
+fn mine<T: Element>(device: &Device, inputs: &Inputs<T>, workspace: &Workspace, sweep: &Sweep) -> Result<()> {
+    let (rows, config) = (inputs.problem.rows, &inputs.config);
+    let kept = config.get_hard_negatives().unwrap_or(0);
+    let cells = rows.saturating_mul(kept);
+    let splits = sweep.blocks[1];
+    let if_counting = |buffer, len| {
+        let counts = Span::<u32>::from(buffer).only_if(config.sweep_features().counts);
+        counts.holds_or_null(len, "counts of excluded pairs")
+    };
+    let lists =
+        Span::from(&workspace.mined).holds(cells.saturating_mul(splits), "lists of hard negatives")?;
+    let excluded = if_counting(&workspace.mined_excluded, rows.saturating_mul(splits))?;
     let arguments = arguments::HardNegatives {
-        stream: stream::common(inputs, workspace, config, sweep, true)?,
+        stream: stream::common(inputs, workspace, sweep, true)?,
         lists,
         excluded,
         kept: int(kept),
@@ -60,14 +56,13 @@ pub(super) fn mine<T: Element>(
     };
     // SAFETY: `common` and the lines above have checked every length that the kernel reads or writes.
     unsafe { launch(device, sweep.file, sweep.kernel, stream::grid(sweep), &arguments) }?;
-    let row_excluded = targets.row_excluded.only_if(counts);
     let arguments = arguments::HardNegativesMerge {
         lists,
         excluded,
-        logits: targets.logits.holds(rows.saturating_mul(kept), "logits of hard negatives")?,
-        places: targets.places.holds(rows.saturating_mul(kept), "columns of hard negatives")?,
-        row_excluded: row_excluded.holds_or_null(rows, "counts of excluded pairs")?,
-        splits: sweep.cut.splits,
+        logits: Span::from(&workspace.gathered_logits).holds(cells, "logits of hard negatives")?,
+        places: Span::from(&workspace.gathered_places).holds(cells, "columns of hard negatives")?,
+        row_excluded: if_counting(&workspace.gathered_excluded, rows)?,
+        splits: int(splits),
         rows: int(rows),
         kept: int(kept),
         padding: 0,
@@ -91,41 +86,22 @@ pub struct Mined {
 /// The launchers by themselves, on memory that holds nothing but NaN patterns; for tests.
 #[doc(hidden)]
 pub fn mined<T: Element>(device: &Device, config: &LossConfig, batch: &Batch<'_, T>) -> Result<Mined> {
-    const WHAT: &str = "a test's memory";
-    let problem = Problem::new(batch, config)?;
-    let (inputs, _guards) = Inputs::bind(device, batch, problem, config)?;
-    let plan = Plan::new(&device.hardware(), &problem, config);
-    let sweep = sweep(&plan);
-    let kept = config.get_hard_negatives().unwrap_or(LossConfig::MAX_HARD_NEGATIVES);
+    let config = config.metrics(true);
+    let problem = Problem::new(batch, &config)?;
+    let (inputs, _guards) = Inputs::bind(device, batch, problem, &config)?;
+    let plan = Plan::new(&device.hardware(), &problem, &config);
     let mut workspace = Workspace::new(device)?;
     workspace.ensure(&Sizes::of(&plan, Purpose::Loss))?;
     workspace.poison()?;
     workspace.scalars.write_word(scalars::INVERSE_TEMPERATURE, config.temperature().recip().to_bits())?;
     workspace.scalars.write_word(scalars::BIAS, config.bias().to_bits())?;
-    let parts = sweep.cut.partial_rows();
-    let mut lists = Buffer::new(device, parts * kept, WHAT)?;
-    let mut excluded = Buffer::new(device, parts, WHAT)?;
-    let mut logits = Buffer::new(device, problem.rows * kept, WHAT)?;
-    let mut places = Buffer::new(device, problem.rows * kept, WHAT)?;
-    let mut row_excluded = Buffer::new(device, problem.rows, WHAT)?;
-    lists.fill(0xff)?;
-    excluded.fill(0xff)?;
-    logits.fill(0xff)?;
-    places.fill(0xff)?;
-    row_excluded.fill(0xff)?;
-    let targets = Targets {
-        lists: Span::from(&lists),
-        excluded: Span::from(&excluded),
-        logits: Span::from(&logits),
-        places: Span::from(&places),
-        row_excluded: Span::from(&row_excluded),
-    };
-    columns::prepare(device, &inputs, &workspace, config)?;
-    rows::prepare(device, &inputs, &workspace, config)?;
-    mine(device, &inputs, &workspace, config, &sweep, kept, &targets)?;
+    columns::prepare(device, &inputs, &workspace)?;
+    rows::prepare(device, &inputs, &workspace)?;
+    mine(device, &inputs, &workspace, &plan.loss())?;
+    let cells = problem.rows * config.get_hard_negatives().unwrap_or(0);
     Ok(Mined {
-        logits: logits.read(problem.rows * kept)?,
-        places: places.read(problem.rows * kept)?,
-        excluded: row_excluded.read(problem.rows)?,
+        logits: workspace.gathered_logits.read(cells)?,
+        places: workspace.gathered_places.read(cells)?,
+        excluded: workspace.gathered_excluded.read(problem.rows)?,
     })
 }

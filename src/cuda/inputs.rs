@@ -22,6 +22,7 @@ pub(super) struct Inputs<T> {
     pub(super) user_log_q: Span<f32>,
     /// By segment: batch, extra, bank.
     pub(super) item_ids: [Span<i64>; 3],
+    pub(super) labels: Labels,
     pub(super) user_ids: Span<i64>,
     pub(super) weights: Span<f32>,
     pub(super) bank: Bank<T>,
@@ -58,6 +59,18 @@ impl<T> Bank<T> {
         Self { embeddings: Span::NULL, entered: Span::NULL, state: Span::NULL, warm_up: 0, max_age: 0 };
 }
 
+/// Several ids of each row, any of which excludes a column.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Labels {
+    /// `[B, num_true]`, null if a row has no more than its item id.
+    pub(super) ids: Span<i64>,
+    pub(super) num_true: usize,
+}
+
+impl Labels {
+    pub(super) const NONE: Self = Self { ids: Span::NULL, num_true: 1 };
+}
+
 /// Holds the uses of the caller's buffers until the launches are enqueued, then records them.
 pub(super) type Guards<'s> = Vec<Bound<'s>>;
 
@@ -74,6 +87,7 @@ impl<T> Inputs<T> {
             log_q: [self.user_log_q, Span::NULL, Span::NULL],
             user_log_q: Span::NULL,
             item_ids: [self.item_ids[0], Span::NULL, Span::NULL],
+            labels: self.labels,
             user_ids: self.user_ids,
             weights: self.weights,
             bank: Bank::NONE,
@@ -106,6 +120,7 @@ impl<T> Inputs<T> {
             item_ids: [Span::NULL, item_ids, Span::NULL],
             user_ids: Span::NULL,
             weights: Span::NULL,
+            labels: Labels::NONE,
             bank: Bank::NONE,
             row_negatives: RowNegatives::NONE,
         }
@@ -115,16 +130,23 @@ impl<T> Inputs<T> {
     pub(super) fn corrects(&self) -> bool {
         !self.log_q[0].is_null()
     }
+
+    /// Whether columns with a loss of their own have a share of d(1/tau) through log q.
+    pub(super) fn log_q_share(&self) -> bool {
+        self.config.is_symmetric() && self.config.sweep_features().moment && self.corrects()
+    }
 }
 
 impl<T> Inputs<T> {
     /// Rows against columns that are nobody's positive; `ids` of the columns and then of the rows, null: no exclusion.
+    /// `labels` of rows that have several, the first one of which is the row's id.
     pub(super) fn negatives(
         problem: Problem,
         config: LossConfig,
         users: Span<T>,
         columns: Span<T>,
         ids: Span<i64>,
+        labels: Labels,
         weights: Span<f32>,
     ) -> Self {
         Self {
@@ -135,6 +157,7 @@ impl<T> Inputs<T> {
             extra: Span::NULL,
             log_q: [Span::NULL; 3],
             item_ids: [ids, Span::NULL, Span::NULL],
+            labels,
             user_ids: Span::NULL,
             user_log_q: Span::NULL,
             weights,
@@ -201,6 +224,7 @@ impl<T: Element> Inputs<T> {
             log_q,
             user_log_q: user_log_q.only_if(config.get_logq_scale() != 0.0),
             item_ids,
+            labels: Labels::NONE,
             user_ids: user_ids.only_if(config.excludes_same_user()),
             weights: optional(device, batch.weights.as_ref(), "weights", &mut guards)?,
             bank,

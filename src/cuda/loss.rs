@@ -244,18 +244,18 @@ impl InBatchLoss {
         purpose: Purpose,
         other: Span<f32>,
     ) -> Result<Sweep> {
-        let (device, config) = (&self.device, &self.config);
+        let device = &self.device;
         let with_output = purpose != Purpose::Loss;
         let sweep = if with_output { plan.forward() } else { plan.loss() };
-        columns::prepare(device, inputs, workspace, config)?;
-        rows::prepare(device, inputs, workspace, config)?;
+        columns::prepare(device, inputs, workspace)?;
+        rows::prepare(device, inputs, workspace)?;
         if plan.copies_embeddings() {
             stream_mma::scale(device, inputs, workspace)?;
         }
-        stream::forward(device, inputs, workspace, config, &sweep, with_output)?;
+        stream::forward(device, inputs, workspace, &sweep, with_output)?;
         row_negatives::forward(device, inputs, workspace, &self.pool, &sweep, with_output)?;
-        rows::merge(device, inputs, workspace, config, &sweep, with_output)?;
-        rows::objective(device, inputs, workspace, config, other)?;
+        rows::merge(device, inputs, workspace, &sweep, with_output)?;
+        rows::objective(device, inputs, workspace, other)?;
         Ok(sweep)
     }
 
@@ -284,6 +284,7 @@ impl InBatchLoss {
         let d_log_q = bind_target(device, gradients.log_q.as_mut(), "the gradient of log_q")?;
         let d_extra_log_q =
             bind_target(device, gradients.extra_log_q.as_mut(), "the gradient of extra log_q")?;
+        let d_user_log_q = bind_target(device, gradients.user_log_q.as_mut(), "the gradient of user_log_q")?;
         let d_row_negatives =
             bind_target(device, gradients.row_negatives.as_mut(), "the gradient of row negatives")?;
         let d_row_negatives_log_q = bind_target(
@@ -291,22 +292,23 @@ impl InBatchLoss {
             gradients.row_negatives_log_q.as_mut(),
             "the gradient of row negatives' log_q",
         )?;
-        if config.is_symmetric() {
-            return self.enqueue_both(&inputs, &plan, upstream_span, d_users.0, d_items.0);
-        }
         let targets = Targets {
             extra: d_extra.0,
             log_q: d_log_q.0,
             extra_log_q: d_extra_log_q.0,
             ..Targets::embeddings(d_items.0)
         };
+        if config.is_symmetric() {
+            let of_users = Targets { log_q: d_user_log_q.0, ..Targets::embeddings(d_users.0) };
+            return self.enqueue_both(&inputs, &plan, upstream_span, targets, of_users);
+        }
         let with_masses = targets.want_masses();
 
         rows::gradients(device, &inputs, workspace, forward, upstream_span, with_masses, d_users.0)?;
         rows::reduce_terms(device, &inputs, workspace)?;
         let sweep = plan.backward_of(targets.owned(&problem), with_masses);
-        stream::backward(device, &inputs, workspace, config, &sweep, with_masses, None)?;
-        columns::gradients(device, &inputs, workspace, config, &sweep, targets)?;
+        stream::backward(device, &inputs, workspace, &sweep, with_masses, None)?;
+        columns::gradients(device, &inputs, workspace, &sweep, targets)?;
         let targets = Targets {
             extra: d_row_negatives.0,
             extra_log_q: d_row_negatives_log_q.0,
@@ -321,20 +323,25 @@ impl InBatchLoss {
         inputs: &Inputs<T>,
         plan: &Plan,
         upstream: Span<f32>,
-        d_users: Span<G>,
-        d_items: Span<G>,
+        of_items: Targets<G>,
+        of_users: Targets<G>,
     ) -> Result<()> {
-        let Self { device, config, workspace, exchanged, .. } = self;
-        rows::symmetric_coefficients(device, inputs, workspace, exchanged, config, upstream)?;
-        let sweep = plan.backward();
+        let Self { device, workspace, exchanged, .. } = self;
+        rows::symmetric_coefficients(device, inputs, workspace, exchanged, upstream)?;
+        let (sweep, back) = (plan.backward(), inputs.exchanged());
         let temperature_term = Span::from(&workspace.temperature_term);
-        stream::backward(device, inputs, workspace, config, &sweep, false, Some(exchanged))?;
-        let targets = Targets { temperature_term, ..Targets::embeddings(d_items) };
-        columns::gradients(device, inputs, workspace, config, &sweep, targets)?;
-        rows::reduce_terms(device, inputs, workspace)?;
-        let inputs = inputs.exchanged();
-        stream::backward(device, &inputs, exchanged, config, &sweep, false, Some(workspace))?;
-        columns::gradients(device, &inputs, exchanged, config, &sweep, Targets::embeddings(d_users))
+        let of_items = Targets { temperature_term, log_q_share: inputs.log_q_share(), ..of_items };
+        // What goes through scores is in the items' terms already.
+        let log_q_share = back.log_q_share();
+        let temperature_term = temperature_term.only_if(log_q_share);
+        let of_users = Targets { temperature_term, log_q_share, second: true, ..of_users };
+        for (inputs, own, other, targets) in
+            [(inputs, workspace, exchanged, of_items), (&back, exchanged, workspace, of_users)]
+        {
+            stream::backward(device, inputs, own, &sweep, targets.want_masses(), Some(other))?;
+            columns::gradients(device, inputs, own, &sweep, targets)?;
+        }
+        rows::reduce_terms(device, inputs, workspace)
     }
 
     pub(super) fn workspace(&self) -> &Workspace {

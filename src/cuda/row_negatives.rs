@@ -60,6 +60,19 @@ impl<'a, T: Element> Gathered<'a, T> {
         })
     }
 
+    /// What mining has kept of the batch's own columns; `with_bank` says whether the bank's may be read.
+    pub(super) fn mined(inputs: &'a Inputs<T>, workspace: &'a Workspace, with_bank: bool) -> Result<Self> {
+        Ok(Self {
+            inputs,
+            workspace,
+            columns: inputs.columns(with_bank)?,
+            of_columns: workspace,
+            per_row: inputs.config.get_hard_negatives().unwrap_or(0),
+            indexed: true,
+            mined: true,
+        })
+    }
+
     fn cells(&self) -> usize {
         self.inputs.problem.rows.saturating_mul(self.per_row)
     }
@@ -110,7 +123,7 @@ pub(super) fn forward<T: Element>(
 ) -> Result<()> {
     let problem = &inputs.problem;
     if problem.row_negative_embeddings() > 0 {
-        columns::prepare(device, &inputs.of_row_negatives(), pool, &inputs.config)?;
+        columns::prepare(device, &inputs.of_row_negatives(), pool)?;
     }
     if problem.row_negatives == 0 {
         return Ok(());
@@ -231,7 +244,7 @@ pub(super) fn gradients<T: Element, G: Element>(
     }
     let sweep = plan.gathered_backward(embeddings);
     backward(device, &gathered, &sweep, targets.want_masses())?;
-    columns::gradients(device, &inputs.of_row_negatives(), pool, &inputs.config, &sweep, targets)
+    columns::gradients(device, &inputs.of_row_negatives(), pool, &sweep, targets)
 }
 
 /// The same where each has an embedding of its own, without partial sums.

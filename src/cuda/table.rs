@@ -3,7 +3,7 @@
 use super::arguments::{self, Cut, scalars, table_state};
 use super::buffer::Buffer;
 use super::device::Device;
-use super::inputs::{Guards, Inputs, bind, bind_mut};
+use super::inputs::{Guards, Inputs, Labels, bind, bind_mut};
 use super::launch::{Grid, Span, int, launch, per_dtype};
 use super::module::{File, dtype_index};
 use super::output::read_loss;
@@ -25,7 +25,8 @@ const WHAT: &str = "the table loss's workspace";
 ///
 /// What the CPU refuses and the device cannot before anybody waits: a class outside the table becomes a row of NaN, which
 /// the loss shows, and [`TableLoss::unknown_ids`] counts it; an expected count of 0 makes the loss infinite or NaN; a class
-/// that is twice among a row's labels counts twice. Accidental hits are removed for one true class a row.
+/// that is twice among a row's labels counts twice. Each further true class of a row costs one comparison of ids for each
+/// sampled class and sweep where accidental hits are removed.
 #[derive(Debug)]
 pub struct TableLoss {
     device: Device,
@@ -126,10 +127,9 @@ impl TableLoss {
     /// Loss only.
     ///
     /// # Errors
-    /// What does not fit, as [`crate::cpu::TableLoss::evaluate`]; [`Error::Incompatible`] for removing the hits of several
-    /// true classes; what the device says.
+    /// What does not fit, as [`crate::cpu::TableLoss::evaluate`]; what the device says.
     pub fn evaluate<T: Element>(&mut self, batch: &TableBatch<'_, T>) -> Result<TableOutput<'_>> {
-        let shape = self.shape(batch)?;
+        let shape = TableShape::new(batch, &self.config)?;
         let plan = self.plan(batch, &shape, Purpose::Loss)?;
         self.enqueue_loss(batch, &shape, plan, Purpose::Loss, &mut Guards::new())?;
         Ok(TableOutput { of: self, rows: shape.rows, has_gradient: false })
@@ -144,7 +144,7 @@ impl TableLoss {
         batch: &TableBatch<'_, T>,
         gradients: &mut TableGradients<'_, G>,
     ) -> Result<TableOutput<'_>> {
-        let shape = self.shape(batch)?;
+        let shape = TableShape::new(batch, &self.config)?;
         shape.check_gradients(gradients, batch.biases.is_some())?;
         let plan = self.plan(batch, &shape, Purpose::Backward)?;
         let mut guards = Guards::new();
@@ -163,19 +163,6 @@ impl TableLoss {
 
     fn word(&self, index: usize) -> Result<u64> {
         Ok(self.state.read(table_state::WORDS)?.get(index).copied().unwrap_or(0))
-    }
-
-    fn shape<T: Element>(&self, batch: &TableBatch<'_, T>) -> Result<TableShape> {
-        let shape = TableShape::new(batch, &self.config)?;
-        if self.config.remove_accidental_hits && shape.num_true > 1 {
-            // The stream compares one id a row.
-            return Err(Error::Incompatible {
-                first: "remove_accidental_hits on CUDA",
-                second: "num_true above 1",
-                remedy: "keep accidental hits, give one true class a row, or use the CPU",
-            });
-        }
-        Ok(shape)
     }
 
     /// The sweeps' plan, and room for them.
@@ -219,6 +206,10 @@ impl TableLoss {
         let (problem, config) = (*plan.problem(), *plan.config());
         let arguments = self.arguments(batch, shape, problem.dim, guards)?;
         let hit_ids = Span::from(&self.sweeps.item_ids).only_if(self.config.remove_accidental_hits);
+        let labels = Labels {
+            ids: Span::new(arguments.labels, shape.rows * shape.num_true),
+            num_true: shape.num_true,
+        };
         let row_weights = Span::new(arguments.row_weights, shape.rows);
         let inputs = Inputs::negatives(
             problem,
@@ -226,6 +217,7 @@ impl TableLoss {
             Span::from(&self.rows),
             Span::from(&self.sampled_rows),
             hit_ids,
+            if shape.num_true > 1 { labels } else { Labels::NONE },
             row_weights.only_if(arguments.row_weights != 0),
         );
         let call = Call { arguments, inputs, plan };
@@ -235,8 +227,8 @@ impl TableLoss {
         unsafe { launch(device, File::Table, GATHER[dtype_index(T::DTYPE)], Grid::warps(all), &arguments)? };
         let with_output = purpose != Purpose::Loss;
         let sweep = if with_output { plan.forward() } else { plan.loss() };
-        stream::forward(device, &call.inputs, workspace, &config, &sweep, with_output)?;
-        rows::merge(device, &call.inputs, workspace, &config, &sweep, with_output)?;
+        stream::forward(device, &call.inputs, workspace, &sweep, with_output)?;
+        rows::merge(device, &call.inputs, workspace, &sweep, with_output)?;
         // SAFETY: `arguments` has checked every length.
         unsafe { launch(device, File::Table, "table_objective", Grid::warps(shape.rows), &arguments)? };
         rows::reduce_losses(device, &call.inputs, workspace, self.config.reduction)?;
@@ -272,7 +264,7 @@ impl TableLoss {
         let dtype = dtype_index(G::DTYPE);
         // SAFETY: every length that the kernels read or write is checked above and in `arguments`.
         unsafe { launch(device, File::Table, ROW_GRADIENTS[dtype], Grid::warps(rows), arguments)? };
-        stream::backward(device, &call.inputs, &self.sweeps, call.plan.config(), &sweep, false, None)?;
+        stream::backward(device, &call.inputs, &self.sweeps, &sweep, false, None)?;
         // SAFETY: as above; places are below the number of names.
         unsafe {
             launch(device, File::Table, "table_first", Grid::warps(named), arguments)?;
@@ -289,7 +281,7 @@ impl TableLoss {
         self.ids.ensure(shape.named(), WHAT)?;
         self.pulls.ensure(labels, WHAT)?;
         self.places.ensure(shape.named(), WHAT)?;
-        // The sampled classes, then each row's label.
+        // The sampled classes, then each row's first label.
         self.sweeps.item_ids.ensure(shape.sampled + shape.rows, WHAT)
     }
 

@@ -151,6 +151,10 @@ workspace! {
     gathered_places: i32,
     /// `[B]` pairs that were excluded before they could be gathered, if pairs are counted.
     gathered_excluded: u32,
+    /// `[splits, B, K]` what mining keeps of each split.
+    mined: u64,
+    /// `[splits, B]` pairs that it excludes there, if pairs are counted.
+    mined_excluded: u32,
 }
 
 /// `n`, or nothing.
@@ -203,6 +207,8 @@ impl Sizes {
             gathered_logits: gathered,
             gathered_places: if_wanted(mined || problem.pool.is_some(), gathered),
             gathered_excluded: if_wanted(mined && features.counts, rows),
+            mined: if_wanted(mined, gathered.saturating_mul(sweep.blocks[1])),
+            mined_excluded: if_wanted(mined && features.counts, rows.saturating_mul(sweep.blocks[1])),
             ..Self::default()
         };
         if purpose == Purpose::Backward { forward.max(Self::of_gradients(plan)) } else { forward }

@@ -175,7 +175,7 @@ impl TableLoss {
             None => columns,
         };
         let streamed = Columns::new(&columns);
-        let Workspace { prepared, forward, backward } = &mut self.sweeps;
+        let Workspace { prepared, forward, backward, .. } = &mut self.sweeps;
         let mut sweep = RowSweep::new(&sweep_config, &problem, &columns, &streamed, prepared);
         sweep.labels = if self.config.remove_accidental_hits { &self.hits[..shape.num_true] } else { &[] };
         sweep.run(forward, gradients.is_some());
@@ -200,8 +200,9 @@ impl TableLoss {
                 stage.gradients(forward, backward, losses, pulls, gradients.inputs.0);
                 let d_sampled = &mut d_sampled[..shape.sampled * dim];
                 let lanes = lanes(shape.sampled);
-                let target = ColumnGradients { embeddings: Some(&mut *d_sampled), numbers: None };
-                ColumnSweep { forward: &sweep, lanes, rows: backward, own: None }
+                let target =
+                    ColumnGradients { embeddings: Some(&mut *d_sampled), log_q: None, temperature: None };
+                ColumnSweep { forward: &sweep, lanes, rows: backward, own: None, cells: None }
                     .run(&streamed.segments[0], target);
                 Named { shape: &shape, dim, ids, inputs, pulls, d_sampled }.scatter(gradients)
             }

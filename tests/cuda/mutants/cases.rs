@@ -123,15 +123,39 @@ pub(super) static CASES: &[FastCase] = &[
     property!("every option, bf16 to f32", everything(Bf16, F32, 26), properties::backward_matches_oracle),
     property!("every option, bf16 to f16", everything(Bf16, F16, 27), properties::backward_matches_oracle),
     property!("every option, bf16 to bf16", everything(Bf16, Bf16, 28), properties::backward_matches_oracle),
-    property!("both directions", symmetric(F32, 24), properties::backward_matches_oracle),
-    property!("both directions, f32, D = 100", symmetric(F32, 100), properties::backward_matches_oracle),
-    property!("both directions, f32, D = 200", symmetric(F32, 200), properties::backward_matches_oracle),
-    property!("both directions, f16, D = 24", symmetric(F16, 24), properties::backward_matches_oracle),
-    property!("both directions, f16, D = 100", symmetric(F16, 100), properties::backward_matches_oracle),
-    property!("both directions, f16, D = 200", symmetric(F16, 200), properties::backward_matches_oracle),
-    property!("both directions, bf16, D = 24", symmetric(Bf16, 24), properties::backward_matches_oracle),
-    property!("both directions, bf16, D = 100", symmetric(Bf16, 100), properties::backward_matches_oracle),
-    property!("both directions, bf16, D = 200", symmetric(Bf16, 200), properties::backward_matches_oracle),
+    property!(
+        "both directions",
+        Spec { log_q: false, ..symmetric(F32, F32, 24) },
+        properties::backward_matches_oracle
+    ),
+    property!("both directions, f32, D = 24", symmetric(F32, F32, 24), properties::backward_matches_oracle),
+    property!("both directions, f32, D = 100", symmetric(F32, F32, 100), properties::backward_matches_oracle),
+    property!("both directions, f32, D = 200", symmetric(F32, F32, 200), properties::backward_matches_oracle),
+    property!("both directions, f32 to f16", symmetric(F32, F16, 24), properties::backward_matches_oracle),
+    property!("both directions, f32 to bf16", symmetric(F32, Bf16, 24), properties::backward_matches_oracle),
+    property!("both directions, f16, D = 24", symmetric(F16, F32, 24), properties::backward_matches_oracle),
+    property!("both directions, f16, D = 100", symmetric(F16, F32, 100), properties::backward_matches_oracle),
+    property!("both directions, f16, D = 200", symmetric(F16, F32, 200), properties::backward_matches_oracle),
+    property!("both directions, f16 to f16", symmetric(F16, F16, 24), properties::backward_matches_oracle),
+    property!("both directions, f16 to bf16", symmetric(F16, Bf16, 24), properties::backward_matches_oracle),
+    property!("both directions, bf16, D = 24", symmetric(Bf16, F32, 24), properties::backward_matches_oracle),
+    property!(
+        "both directions, bf16, D = 100",
+        symmetric(Bf16, F32, 100),
+        properties::backward_matches_oracle
+    ),
+    property!(
+        "both directions, bf16, D = 200",
+        symmetric(Bf16, F32, 200),
+        properties::backward_matches_oracle
+    ),
+    property!("both directions, bf16 to f16", symmetric(Bf16, F16, 24), properties::backward_matches_oracle),
+    property!(
+        "both directions, bf16 to bf16",
+        symmetric(Bf16, Bf16, 24),
+        properties::backward_matches_oracle
+    ),
+    property!("both directions, log q outside", outside(), properties::backward_matches_oracle),
     property!("ties", metrics(), limits::ties_are_the_positives),
     case!("descent", FEW, parameters::descent),
     case!("parameters of one's own", FEW, parameters::own_parameters),
@@ -165,6 +189,7 @@ pub(super) static CASES: &[FastCase] = &[
     case!("class tables", FEW, table::every_kernel),
     case!("wide class tables", FEW, table::wide),
     case!("several true classes", FEW, table::several),
+    case!("hits of several true classes", FEW, table::hits_of_several),
     case!("many classes", FEW, table::many),
     case!("unknown classes", FEW, table::unknown_classes),
     case!("frequencies", FEW, frequency::every_kernel),
@@ -369,6 +394,8 @@ fn everything(dtype: Dtype, gradient_dtype: Dtype, seed: u64) -> Spec {
         metrics: false,
         wants_log_q_gradient: false,
         symmetric: None,
+        row_negatives: None,
+        hard_negatives: None,
     }
 }
 
@@ -410,8 +437,15 @@ fn weighted_mean() -> Spec {
     Spec { reduction: Reduction::WeightedMean, bank: None, upstream: false, ..everything(F32, F32, 9) }
 }
 
-fn symmetric(dtype: Dtype, dim: usize) -> Spec {
-    Spec { symmetric: Some(true), offset: 0, surplus: 0, dtype, dim, ..bare() }
+/// Log q on either side and inside the temperature, where it moves logits by a few.
+fn symmetric(dtype: Dtype, gradient_dtype: Dtype, dim: usize) -> Spec {
+    let log_q =
+        Spec { log_q: true, log_q_inside: true, logq_scale: 0.02, wants_log_q_gradient: true, ..bare() };
+    Spec { symmetric: Some(true), offset: 0, surplus: 0, dtype, gradient_dtype, dim, ..log_q }
+}
+
+fn outside() -> Spec {
+    Spec { log_q_inside: false, corrected: false, logq_scale: 0.2, ..symmetric(F32, F32, 24) }
 }
 
 /// Loss alone, then gradients.
