@@ -256,6 +256,11 @@ impl Sizes {
         Self { masses: cut.partial_rows(), partials: cut.floats(plan.problem().dim), ..Self::default() }
     }
 
+    /// With room for so many item ids.
+    pub(super) fn with_item_ids(self, item_ids: usize) -> Self {
+        Self { item_ids, ..self }
+    }
+
     /// The same beside a workspace that has the scalars.
     pub(super) fn without_scalars(self) -> Self {
         Self { scalars: 0, ..self }
