@@ -95,6 +95,10 @@ fn run(options: &CompareOptions) -> Result<Table> {
     ensure!(options.seeds >= 1, "--seeds must be at least 1");
     options.train.check()?;
     let schemes = chosen(&options.schemes)?;
+    // What does not go with a scheme is an error now, not hours later.
+    for scheme in &schemes {
+        scheme.applied(&options.train).with_context(|| format!("scheme {}", scheme.name))?;
+    }
     let (device, name) = Device::open(options.train.device)?;
     println!("device: {name}");
     let fingerprints = Fingerprints::new(&options.train)?;

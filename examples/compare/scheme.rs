@@ -47,6 +47,7 @@ const THRESHOLD: f64 = 1e-3;
 
 /// Every scheme, in the order of the table.
 pub(crate) const SCHEMES: &[Scheme] = &[
+    // Log q: whether, how much, where from.
     Scheme::new("softmax", "in-batch softmax, no correction").options(|options| options.logq = false),
     Scheme::new("logq", "log q subtracted from every logit (Yi et al. 2019)"),
     Scheme::new("logq-negatives", "log q subtracted from the negatives alone (MNS eq. 5)")
@@ -63,19 +64,19 @@ pub(crate) const SCHEMES: &[Scheme] = &[
         "the same from the last interval alone: learning rate 1, clipped to 1..1000",
     )
     .options(|options| options.frequency = Frequency::LastInterval),
+    // Which pairs count, and how.
     Scheme::new("keep-hits", "log q, accidental hits not excluded")
         .options(|options| options.exclude_same_item = false),
     Scheme::new("exclude-user", "log q, other positives of the same user excluded too")
         .options(|options| options.exclude_same_user = true),
     Scheme::new("down-sample", "log q, and popular positives dropped, threshold 0.001 (Mikolov et al. 2013)")
         .options(|options| options.down_sample = Some(THRESHOLD)),
-    Scheme::new("learnt-temperature", "log q, and the temperature learnt between 0.01 and 1 (CLIP)")
-        .options(|options| options.learn_temperature = true),
     Scheme::new("symmetric", "log q of items, and items among users too (CLIP)").options(symmetric),
     Scheme::new("symmetric-both", "the same with log q of items and of users").options(|options| {
         symmetric(options);
         options.logq_users = true;
     }),
+    // Where negatives come from, beside the batch.
     Scheme::new("mns", "mixed negatives: the batch and as many uniform ones (Yang et al. 2020)")
         .options(|options| options.negatives = Negatives::Mns),
     Scheme::new("mns-no-logq", "mixed negatives without log q").options(|options| {
@@ -86,6 +87,9 @@ pub(crate) const SCHEMES: &[Scheme] = &[
         .options(|options| options.negatives = Negatives::Pools),
     Scheme::new("cbns", "cross-batch negatives: a memory bank (Wang et al. 2021)")
         .options(|options| options.negatives = Negatives::Cbns),
+    // What a row makes of its logits.
+    Scheme::new("learnt-temperature", "log q, and the temperature learnt between 0.01 and 1 (CLIP)")
+        .options(|options| options.learn_temperature = true),
     Scheme::new("margin", "softmax with log q and a margin of 0.1 on the positive's cosine (CosFace)").loss(
         |config| {
             let margin = 0.1 / config.temperature();
@@ -105,9 +109,14 @@ pub(crate) const SCHEMES: &[Scheme] = &[
             options.logq = false;
         })
         .loss(|config| config.objective(Objective::Sigmoid { bias: SIGMOID_BIAS })),
-    Scheme::new("nce", "the same with log q (noise-contrastive estimation)")
-        .options(sigmoid)
+    // No constant cancels under a sigmoid: log q is that of expected counts, as the counting estimator has it.
+    Scheme::new("nce", "the same with log q of expected counts (noise-contrastive estimation)")
+        .options(|options| {
+            sigmoid(options);
+            options.frequency = Frequency::Counting;
+        })
         .loss(|config| config.objective(Objective::Sigmoid { bias: SIGMOID_BIAS })),
+    // Items as classes of a table: sampled classes are the negatives, each class has a bias.
     Scheme::new("table-softmax", "class table: sampled softmax, log-uniform classes (TensorFlow)")
         .options(|options| options.class_table = Some(ClassTable::SampledSoftmax)),
     Scheme::new("table-nce", "class table: NCE, log-uniform classes (TensorFlow)").options(|options| {

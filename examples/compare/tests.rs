@@ -19,11 +19,11 @@ fn options(out: &Path, more: &[&str]) -> CompareOptions {
 #[test]
 fn every_scheme_learns_more_than_chance_and_the_table_is_complete() {
     let out = tempfile::tempdir().unwrap();
-    let table = run(&options(out.path(), &["--epochs", "6", "--seeds", "2"])).unwrap();
+    let table = run(&options(out.path(), &["--epochs", "6", "--seeds", "1"])).unwrap();
     let markdown = table.markdown();
     for scheme in SCHEMES {
         let recall = table.spread(scheme.name, |row| row.recall_at_10).unwrap();
-        assert_eq!(recall.values.len(), 2);
+        assert_eq!(recall.values.len(), 1);
         // Ten of at most 200 items at random.
         assert!(recall.mean > 2.0 * 10.0 / 200.0, "{}: {recall:?}", scheme.name);
         let losses = table.rows.iter().filter(|row| row.scheme == scheme.name);
@@ -37,7 +37,7 @@ fn every_scheme_learns_more_than_chance_and_the_table_is_complete() {
 
     let [csv, _, svg] = table.save(out.path()).unwrap();
     let lines = fs::read_to_string(csv).unwrap().lines().count();
-    assert_eq!(lines, 1 + 2 * (SCHEMES.len() + 1));
+    assert_eq!(lines, 1 + SCHEMES.len() + 1);
     let svg = fs::read_to_string(svg).unwrap();
     assert!(SCHEMES.iter().all(|scheme| svg.contains(scheme.name)), "a scheme is missing in the plot");
     assert!(svg.contains("recall@10") && svg.contains("tail share"), "a panel is missing");
@@ -74,6 +74,14 @@ fn runs_are_kept_where_they_were_made_with_the_same_options() {
     fs::write(&csv, "other,columns\n1,2\n").unwrap();
     let error = super::run(&options(out.path(), &["--resume"])).err().unwrap();
     assert!(format!("{error:#}").contains("without --resume"), "{error:#}");
+}
+
+#[test]
+fn options_that_a_scheme_cannot_have_stop_the_comparison_before_it_begins() {
+    let out = tempfile::tempdir().unwrap();
+    let error = run(&options(out.path(), &["--frequency", "streaming"])).err().unwrap();
+    assert!(format!("{error:#}").contains("scheme softmax: --frequency has an effect"), "{error:#}");
+    assert!(!out.path().join("compare.csv").exists());
 }
 
 #[test]

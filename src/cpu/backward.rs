@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use super::cells::Cells;
 use super::columns::{LOG2_E, Segment};
 use super::embeddings::{dot, load, load_kept, store_gradient};
-use super::exclusion::{Groups, Walk, mark_positives};
+use super::exclusion::{Groups, LabelWalks, Walk, mark_positives};
 use super::forward::RowSweep;
 use super::product::{FEWEST_STREAMED, accumulate, scores};
 use super::sigmoid::SigmoidWeights;
@@ -48,7 +48,7 @@ pub(super) struct ColumnGradients<'a, G> {
 }
 
 /// Chunks of a buffer, as many empty ones if there is none.
-fn chunks<V: Send>(
+pub(super) fn chunks<V: Send>(
     buffer: Option<&mut [V]>,
     size: usize,
     count: usize,
@@ -99,13 +99,12 @@ impl<T: Element> ColumnSweep<'_, T> {
         let owned = load(source, 0..inside.len(), dim, norms, lanes, &mut scratch.owned);
         let bias = &mut scratch.bias[..lanes];
         self.forward.correction.biases(segment, inside.clone(), bias);
-        let cursors = &mut scratch.cursors[..2 * lanes];
+        let (cursors, of_labels) = scratch.cursors.split_at_mut(2 * lanes);
         let mut walks =
             Walk::start_all(self.forward.exclusions, Groups::rows_of, columns.clone(), 0, cursors);
-        let mut label_cursors = vec![0; self.forward.labels.len() * lanes];
-        let start = |(labels, cursors)| Walk::start(labels, Groups::rows_of, columns.clone(), 0, cursors);
-        let mut label_walks: Vec<_> =
-            self.forward.labels.iter().zip(label_cursors.chunks_exact_mut(lanes)).map(start).collect();
+        let labels = self.forward.labels;
+        let mut label_walks =
+            LabelWalks::start(labels, Groups::rows_of, columns.clone(), 0, lanes, of_labels);
         let accumulator = &mut scratch.accumulator[..inside.len() * dim];
         let mass = &mut scratch.mass[..lanes];
         mass.fill(0.0);
@@ -130,9 +129,10 @@ impl<T: Element> ColumnSweep<'_, T> {
             scores(owned, users, &mut scratch.scores);
             let cells = &mut scratch.scores[..rows.len() * lanes];
             mark_positives(columns.clone(), rows.clone(), -(problem.offset as isize), cells, lanes);
-            for walk in walks.iter_mut().flatten().chain(&mut label_walks) {
+            for walk in walks.iter_mut().flatten() {
                 walk.mark(rows.clone(), cells, lanes, None);
             }
+            label_walks.mark(rows.clone(), cells, None);
             let (scale, arch) = (self.forward.scale, self.forward.arch);
             let coefficient = &self.rows.weight[rows.clone()];
             let max = &self.rows.max[rows.clone()];

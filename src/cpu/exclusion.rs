@@ -25,7 +25,8 @@ pub(super) struct Groups {
 
 impl Groups {
     /// Bytes for `rows` rows and `columns` columns.
-    pub(super) fn bytes(rows: usize, columns: usize) -> usize {
+    pub(super) fn bytes(rows: usize, columns: usize) -> u128 {
+        let (rows, columns) = (rows as u128, columns as u128);
         rows * (16 + 4 + 4) + columns * 8 + (rows + 1) * 8
     }
 
@@ -181,6 +182,46 @@ impl<'a> Walk<'a> {
                 *cell = f32::NEG_INFINITY;
                 *cursor += 1;
             }
+        }
+    }
+}
+
+/// Walks of several groups at once, one for each place of a label, their positions in one buffer.
+pub(super) struct LabelWalks<'a> {
+    labels: &'a [Groups],
+    partners: Partners,
+    owned: Range<usize>,
+    lanes: usize,
+    /// `[labels, lanes]`
+    cursors: &'a mut [u32],
+}
+
+impl<'a> LabelWalks<'a> {
+    /// Each owned row starts at its first partner from `first` on.
+    pub(super) fn start(
+        labels: &'a [Groups],
+        partners: Partners,
+        owned: Range<usize>,
+        first: usize,
+        lanes: usize,
+        cursors: &'a mut [u32],
+    ) -> Self {
+        for (groups, cursors) in labels.iter().zip(cursors.chunks_exact_mut(lanes)) {
+            Walk::start(groups, partners, owned.clone(), first, cursors);
+        }
+        Self { labels, partners, owned, lanes, cursors }
+    }
+
+    /// As [`Walk::mark`].
+    pub(super) fn mark(
+        &mut self,
+        streamed: Range<usize>,
+        scores: &mut [f32],
+        mut excluded: Option<&mut [u32]>,
+    ) {
+        for (groups, cursors) in self.labels.iter().zip(self.cursors.chunks_exact_mut(self.lanes)) {
+            let mut walk = Walk { groups, partners: self.partners, owned: self.owned.clone(), cursors };
+            walk.mark(streamed.clone(), scores, self.lanes, excluded.as_deref_mut());
         }
     }
 }
