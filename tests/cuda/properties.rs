@@ -1,6 +1,6 @@
 //! The properties that every backend must have, on random cases over every option.
 
-use crate::common::{Limits, limits, properties};
+use crate::common::{Limits, hard_negatives, limits, properties};
 use crate::subject::{Cuda, supported};
 use crate::support::{Gpu, gpu};
 
@@ -28,3 +28,7 @@ property!(schemes_meet_at_their_limits_bit_for_bit, limits::exact_limits);
 property!(schemes_meet_at_their_limits, limits::limits);
 property!(ties_are_the_positives, limits::ties_are_the_positives);
 property!(a_symmetric_loss_has_no_sides, limits::symmetry);
+property!(as_many_hard_negatives_as_there_are_are_all, hard_negatives::all_of_them);
+property!(hard_negatives_are_the_hardest, hard_negatives::few_of_them);
+property!(of_equal_negatives_the_first_are_the_hardest, hard_negatives::of_equals_the_first);
+property!(a_nan_is_the_hardest_negative, hard_negatives::nan_is_the_hardest);

@@ -11,7 +11,7 @@ use crate::with_dtype;
 
 /// What the backend does not have yet is not drawn.
 pub(crate) fn supported(limits: Limits) -> Limits {
-    Limits { row_negatives: false, hard_negatives: false, ..limits }
+    Limits { row_negatives: false, hard_negatives: true, ..limits }
 }
 
 /// One loss object for all cases of a property, as a trainer has: what an earlier call left in the workspace must
