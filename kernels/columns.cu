@@ -92,7 +92,6 @@ __device__ __forceinline__ void column_gradients(const ColumnGradientsArguments&
     const bool extra = column >= a.columns.batch_count;
     const i64 index = extra ? column - a.columns.batch_count : column;
     float* d_log_q = extra ? a.d_extra_log_q : a.d_log_q;
-    float share = 0.0f; // of log q in d(1/tau)
     if ((d_log_q != nullptr || a.log_q != nullptr) && lane == 0) {
         float mass = 0.0f;
 #pragma unroll 1
@@ -105,8 +104,10 @@ __device__ __forceinline__ void column_gradients(const ColumnGradientsArguments&
             d_log_q[index] = slope;
         }
         if (a.log_q != nullptr) {
-            // Inside the temperature a logit has -lambda log_q / tau of it.
-            share = a.log_q[index] * slope / a.scalars->inverse_temperature;
+            // Inside the temperature a logit has -lambda log_q / tau of it. Written at once: a register that waited for what
+            // goes through scores would be spilled.
+            const float share = a.log_q[index] * slope / a.scalars->inverse_temperature;
+            a.temperature_term[column] = a.second ? a.temperature_term[column] + share : share;
         }
     }
     if (extra && a.d_extra == nullptr) {
@@ -118,8 +119,8 @@ __device__ __forceinline__ void column_gradients(const ColumnGradientsArguments&
     if (normalized || a.temperature_term != nullptr) {
         along = gradient_along(item, norm, difference, dim, lane);
     }
-    if (a.temperature_term != nullptr && lane == 0) {
-        a.temperature_term[column] = (a.second ? a.temperature_term[column] : along) + share;
+    if (a.temperature_term != nullptr && !a.second && lane == 0) {
+        a.temperature_term[column] = a.log_q == nullptr ? along : along + a.temperature_term[column];
     }
     G* out = static_cast<G*>(extra ? a.d_extra : a.d_items) + index * dim;
     write_gradient(item, norm, normalized, along, difference, a.scalars->inverse_temperature, dim, lane, out);
