@@ -25,7 +25,8 @@ pub(super) struct Groups {
 
 impl Groups {
     /// Bytes for `rows` rows and `columns` columns.
-    pub(super) fn bytes(rows: usize, columns: usize) -> usize {
+    pub(super) fn bytes(rows: usize, columns: usize) -> u128 {
+        let (rows, columns) = (rows as u128, columns as u128);
         rows * (16 + 4 + 4) + columns * 8 + (rows + 1) * 8
     }
 
