@@ -2,10 +2,9 @@
 // which owners and streamed embeddings they belong to.
 #pragma once
 
+#include "cell.cuh"
 #include "mma.cuh"
 #include "mma_labels.cuh"
-
-constexpr float LOG2_E = 1.4426950408889634f;
 
 template <int ROWS, int COLUMNS>
 using Cells = float[ROWS][COLUMNS][4];

@@ -40,9 +40,9 @@ struct MmaShared {
     Labels<S::OWNERS> owners;
     Labels<S::SPAN> labels[S::STAGES + 1];
 };
-static_assert(sizeof(MmaShared<Shape64>) == 45728, "mirror of src/cuda/plan.rs");
-static_assert(sizeof(MmaShared<Shape128>) == 67712, "mirror of src/cuda/plan.rs");
-static_assert(sizeof(MmaShared<Shape256>) == 72016, "mirror of src/cuda/plan.rs");
+static_assert(sizeof(MmaShared<Shape64>) == 45728, "mirror of src/cuda/plan/sweep.rs");
+static_assert(sizeof(MmaShared<Shape128>) == 67712, "mirror of src/cuda/plan/sweep.rs");
+static_assert(sizeof(MmaShared<Shape256>) == 72016, "mirror of src/cuda/plan/sweep.rs");
 
 // cells = owners x streamed embeddings from `row` and `column` on, over all dimensions in their order.
 template <typename S, typename T>

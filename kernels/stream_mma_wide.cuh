@@ -27,7 +27,7 @@ struct WideSlice {
     unsigned char streamed[WIDE_SPAN * WIDE_PITCH];
     float scores[WIDE_OWNERS * WIDE_SPAN];
 };
-static_assert(sizeof(WideSlice) == 14336, "mirror of src/cuda/plan.rs");
+static_assert(sizeof(WideSlice) == 14336, "mirror of src/cuda/plan/sweep.rs");
 
 // The rest of it. Labels of half a warp of streamed embeddings; the other half is absent.
 struct WideShared {
@@ -36,7 +36,7 @@ struct WideShared {
     Labels<WIDE_OWNERS> owners;
     Labels<WARP> labels[4];
 };
-static_assert(sizeof(WideShared) == 7632, "mirror of src/cuda/plan.rs");
+static_assert(sizeof(WideShared) == 7632, "mirror of src/cuda/plan/sweep.rs");
 
 // Rows of 16 floats or 16-bit weights, their 16-byte pieces permuted against bank conflicts.
 __device__ __forceinline__ int score_at(int row, int column) {

@@ -29,7 +29,7 @@ struct TableArguments {
     float* label_rows;          // [B, num_true, width] true classes
     float* sampled_rows;        // [S, width]
     i64* ids;                   // [B num_true + S]
-    i64* hit_ids;               // [S + B] sampled classes, then each row's label; null: hits stay
+    i64* hit_ids;               // [S + B] sampled classes, then each row's first label; null: hits stay
     float* bias;                // [S]
     const float* lse;           // [B]
     const float* maximum;       // [B] m_i
@@ -101,8 +101,14 @@ __device__ __forceinline__ void table_gather(const TableArguments& a) {
             if (column >= 0) {
                 a.bias[column] = a.sampled_log_q == nullptr ? 0.0f : -a.sampled_log_q[column];
             }
-            if (a.hit_ids != nullptr) {
-                a.hit_ids[column >= 0 ? column : a.sampled_count + name] = id;
+            // The sweeps look further labels up themselves.
+            if (a.hit_ids != nullptr && column >= 0) {
+                a.hit_ids[column] = id;
+            } else if (a.hit_ids != nullptr) {
+                const int row = static_cast<int>(name) / a.num_true;
+                if (row * a.num_true == name) {
+                    a.hit_ids[a.sampled_count + row] = id;
+                }
             }
         }
     }
@@ -215,7 +221,8 @@ __device__ __forceinline__ void table_row_gradients(const TableArguments& a) {
     }
 }
 
-// Whether a name is the first of its class. A look at every earlier one costs n^2 / 2 comparisons and no sort.
+// Whether a name is the first of its class. A look at every earlier one costs n^2 / 2 comparisons and no sort: little for
+// thousands of names, too much for millions.
 extern "C" __global__ void __launch_bounds__(BLOCK) table_first(const TableArguments a) {
     const int lane = threadIdx.x % WARP;
     const i64 name = static_cast<i64>(blockIdx.x) * WARPS + threadIdx.x / WARP;

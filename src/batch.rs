@@ -188,6 +188,7 @@ pub struct Gradients<'a, B: Backend, G: Element> {
     pub(crate) extra_log_q: Option<B::ViewMut<'a, f32>>,
     pub(crate) row_negatives: Option<B::ViewMut<'a, G>>,
     pub(crate) row_negatives_log_q: Option<B::ViewMut<'a, f32>>,
+    pub(crate) user_log_q: Option<B::ViewMut<'a, f32>>,
 }
 
 impl<'a, B: Backend, G: Element> Gradients<'a, B, G> {
@@ -201,6 +202,7 @@ impl<'a, B: Backend, G: Element> Gradients<'a, B, G> {
             extra_log_q: None,
             row_negatives: None,
             row_negatives_log_q: None,
+            user_log_q: None,
         }
     }
 
@@ -231,6 +233,12 @@ impl<'a, B: Backend, G: Element> Gradients<'a, B, G> {
     /// `[B, K]`, or `[P]`, for the log q of the row negatives.
     pub fn row_negatives_log_q(mut self, log_q: impl Into<B::ViewMut<'a, f32>>) -> Self {
         self.row_negatives_log_q = Some(log_q.into());
+        self
+    }
+
+    /// `[B]` for [`Batch::user_log_q`] of a symmetric loss.
+    pub fn user_log_q(mut self, log_q: impl Into<B::ViewMut<'a, f32>>) -> Self {
+        self.user_log_q = Some(log_q.into());
         self
     }
 }

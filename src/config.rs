@@ -137,20 +137,28 @@ impl LossConfig {
         if !valid {
             return Err(Error::Temperature(temperature));
         }
-        Ok(Self {
-            temperature,
+        Ok(Self { temperature, ..Self::of_link(Link::Softmax) })
+    }
+
+    /// The plain loss of a link at temperature 1: what the sweeps of a loss over a class table compute.
+    pub(crate) fn of_link(link: Link) -> Self {
+        Self {
+            temperature: 1.0,
             logq_scale: 1.0,
             positive_correction: PositiveCorrection::default(),
             exclude_same_item: false,
             exclude_same_user: false,
             normalize: false,
             reduction: Reduction::default(),
-            objective: Objective::default(),
+            objective: match link {
+                Link::Softmax => Objective::Softmax,
+                Link::Sigmoid => Objective::Sigmoid { bias: 0.0 },
+            },
             logq_order: LogQOrder::default(),
             metrics: false,
             symmetric: false,
             hard_negatives: None,
-        })
+        }
     }
 
     /// Another temperature, everything else kept; same conditions as [`LossConfig::new`].
@@ -233,8 +241,8 @@ impl LossConfig {
     /// the users. Items and users of the batch alone: as many items as users, no extra negatives, no bank. Log q may be
     /// given for the items ([`Batch::log_q`](crate::Batch::log_q)), for the users
     /// ([`Batch::user_log_q`](crate::Batch::user_log_q)), or for both. What is excluded is excluded either way. For
-    /// [`Objective::Softmax`], [`Objective::AdditiveMargin`] and [`Objective::Decoupled`], with log q outside the
-    /// temperature. Counts and log-sum-exp are those of the users' rows. A user of weight 0 stays a negative of the items.
+    /// [`Objective::Softmax`], [`Objective::AdditiveMargin`] and [`Objective::Decoupled`]. Counts and log-sum-exp are
+    /// those of the users' rows. A user of weight 0 stays a negative of the items.
     pub fn symmetric(mut self, symmetric: bool) -> Self {
         self.symmetric = symmetric;
         self

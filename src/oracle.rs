@@ -103,6 +103,8 @@ pub struct Outputs {
     pub d_inverse_temperature_rows: Vec<f64>,
     /// `[C + E]`: dloss / dlog_q, 0 without log q.
     pub d_log_q: Vec<f64>,
+    /// `[B]`: the same of the users' log q, for [`LossConfig::symmetric`]; empty otherwise.
+    pub d_user_log_q: Vec<f64>,
     /// `[B]`: each row's share of dloss / dbias, the derivative with respect to a constant added to all logits. It
     /// vanishes for all objectives but [`Objective::Sigmoid`].
     pub d_bias_rows: Vec<f64>,
@@ -187,6 +189,7 @@ fn symmetric(config: &LossConfig, inputs: &Inputs<'_>, parameters: Parameters) -
         d_inverse_temperature: (forth.d_inverse_temperature + back.d_inverse_temperature) / 2.0,
         d_inverse_temperature_rows: mean(&forth.d_inverse_temperature_rows, &back.d_inverse_temperature_rows),
         d_log_q: forth.d_log_q.iter().map(|d| d / 2.0).collect(),
+        d_user_log_q: back.d_log_q.iter().map(|d| d / 2.0).collect(),
         ..forth
     })
 }

@@ -235,7 +235,6 @@ impl Problem {
             config.get_objective(),
             Objective::Softmax | Objective::AdditiveMargin { .. } | Objective::Decoupled
         );
-        let inside = config.get_logq_order() == LogQOrder::InsideTemperature;
         for (present, second) in [
             (self.batch_columns != self.rows, "more items than users"),
             (batch.extra.is_some(), "extra negatives"),
@@ -243,7 +242,6 @@ impl Problem {
             (batch.row_negatives.is_some(), "row negatives"),
             (config.get_hard_negatives().is_some(), "hard_negatives"),
             (!objective, "an objective other than Softmax, AdditiveMargin and Decoupled"),
-            (inside, "LogQOrder::InsideTemperature"),
         ] {
             if present {
                 let remedy = "it ranks the batch's items and users among each other, nothing else";
@@ -257,20 +255,13 @@ impl Problem {
     ///
     /// # Errors
     /// [`Error::Length`], [`Error::UnexpectedExtraGradient`], [`Error::UnexpectedRowNegativesGradient`],
-    /// [`Error::UnexpectedLogQGradient`], [`Error::Incompatible`].
+    /// [`Error::UnexpectedLogQGradient`].
     pub fn check_gradients<B: Backend, T: Element, G: Element>(
         &self,
         batch: &Batch<'_, B, T>,
         config: &LossConfig,
         gradients: &Gradients<'_, B, G>,
     ) -> Result<()> {
-        if config.is_symmetric() && gradients.log_q.is_some() {
-            return Err(Error::Incompatible {
-                first: "LossConfig::symmetric",
-                second: "a gradient of log_q",
-                remedy: "log q is a constant there",
-            });
-        }
         let shape = "the shape of the embeddings it belongs to";
         check_length("the gradient of users", Some(&gradients.users), self.rows * self.dim, shape)?;
         check_length("the gradient of items", Some(&gradients.items), self.batch_columns * self.dim, shape)?;
@@ -291,6 +282,7 @@ impl Problem {
             self.extra_columns,
             shape,
         )?;
+        check_length("the gradient of user_log_q", gradients.user_log_q.as_ref(), self.rows, shape)?;
         if gradients.row_negatives.is_some() && batch.row_negatives.is_none() {
             return Err(Error::UnexpectedRowNegativesGradient);
         }
@@ -309,8 +301,10 @@ impl Problem {
         )?;
         let extra_log_q = batch.extra.as_ref().is_some_and(|extra| extra.log_q.is_some());
         let row_log_q = batch.row_negatives.as_ref().is_some_and(|n| n.items.log_q.is_some());
+        let user_log_q = config.is_symmetric() && batch.user_log_q.is_some();
         let unexpected = (gradients.log_q.is_some() && batch.log_q.is_none())
             || (gradients.extra_log_q.is_some() && !extra_log_q)
+            || (gradients.user_log_q.is_some() && !user_log_q)
             || (gradients.row_negatives_log_q.is_some() && !row_log_q);
         if unexpected { Err(Error::UnexpectedLogQGradient) } else { Ok(()) }
     }

@@ -71,14 +71,12 @@ fn symmetric_losses() {
     let symmetric = config().symmetric(true);
     let (log_q, extra, items) = ([-1.0; 2], [0.5_f32; 2], [0.5_f32; 6]);
     let bank = MemoryBank::<f32>::new(BankConfig::new(4, 2).unwrap()).unwrap();
-    let inside = symmetric.logq_order(LogQOrder::InsideTemperature);
     let sigmoid = symmetric.objective(Objective::Sigmoid { bias: 0.0 }).unwrap();
     for (config, bad) in [
         (symmetric, batch().extra(Items::new(&extra))),
         (symmetric, batch().bank(&bank)),
         (symmetric, Batch::new(&USERS, &items, 2)),
         (sigmoid, batch()),
-        (inside, batch().log_q(&log_q)),
         (config(), batch().user_log_q(&log_q)),
     ] {
         let found = error(config, &bad);
@@ -88,9 +86,12 @@ fn symmetric_losses() {
     assert!(matches!(found, Error::Length { what: "user_log_q", .. }), "{found}");
     let mut loss = InBatchLoss::new(symmetric).unwrap();
     let (mut d_users, mut d_items, mut d_log_q) = ([0.0_f32; 4], [0.0_f32; 4], [0.0_f32; 2]);
-    let mut gradients = Gradients::new(&mut d_users, &mut d_items).log_q(&mut d_log_q);
+    let mut gradients = Gradients::new(&mut d_users, &mut d_items).user_log_q(&mut d_log_q);
     let found = loss.step(&batch().log_q(&log_q), &mut gradients).unwrap_err();
-    assert!(matches!(found, Error::Incompatible { .. }), "{found}");
+    assert!(matches!(found, Error::UnexpectedLogQGradient), "{found}");
+    let mut gradients = Gradients::new(&mut d_users, &mut d_items).user_log_q(&mut d_log_q[..1]);
+    let found = loss.step(&batch().user_log_q(&log_q), &mut gradients).unwrap_err();
+    assert!(matches!(found, Error::Length { what: "the gradient of user_log_q", .. }), "{found}");
 }
 
 #[test]

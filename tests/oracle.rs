@@ -132,6 +132,16 @@ fn gradients_are_central_differences() {
             if matches!(case.config.get_objective(), Objective::Sigmoid { .. }) {
                 compare("d_bias", &[outputs.d_bias_rows.iter().sum()], &[bias])?;
             }
+            let user_log_q = inputs.user_log_q.unwrap_or(&[]);
+            let slopes = differences(user_log_q.len(), user_log_q, &|log_q| {
+                let inputs = oracle::Inputs { user_log_q: Some(log_q), ..*inputs };
+                objective(case, &inputs, parameters, &outputs)
+            });
+            if inputs.user_log_q.is_some() {
+                compare("d_user_log_q", &outputs.d_user_log_q, &slopes)?;
+            } else {
+                compare("d_user_log_q", &outputs.d_user_log_q, &vec![0.0; outputs.d_user_log_q.len()])?;
+            }
             match log_q {
                 Some(log_q) => compare("d_log_q", &outputs.d_log_q, &log_q),
                 None => compare("d_log_q", &outputs.d_log_q, &vec![0.0; outputs.d_log_q.len()]),

@@ -1,11 +1,12 @@
 //! Sweep 2: owned tiles of gradient columns stream the users, with the statistics that sweep 1 left.
 
+use rayon::iter::Either;
 use rayon::prelude::*;
 
 use super::cells::Cells;
 use super::columns::{LOG2_E, Segment};
 use super::embeddings::{dot, load, load_kept, store_gradient};
-use super::exclusion::{Groups, Walk, mark_positives};
+use super::exclusion::{Groups, LabelWalks, Walk, mark_positives};
 use super::forward::RowSweep;
 use super::product::{FEWEST_STREAMED, accumulate, scores};
 use super::sigmoid::SigmoidWeights;
@@ -40,35 +41,43 @@ pub(super) struct RowWeights<'a> {
 pub(super) struct ColumnGradients<'a, G> {
     /// `[n, D]`, if wanted.
     pub(super) embeddings: Option<&'a mut [G]>,
-    /// `[n]`, if wanted: dlog_q, or each column's share of d(1/tau) where columns have a loss of their own.
-    pub(super) numbers: Option<&'a mut [f32]>,
+    /// `[n]` dlog_q, if wanted.
+    pub(super) log_q: Option<&'a mut [f32]>,
+    /// `[n]` each column's share of d(1/tau) through scores, if wanted: where columns have a loss of their own.
+    pub(super) temperature: Option<&'a mut [f32]>,
+}
+
+/// Chunks of a buffer, as many empty ones if there is none.
+pub(super) fn chunks<V: Send>(
+    buffer: Option<&mut [V]>,
+    size: usize,
+    count: usize,
+) -> impl IndexedParallelIterator<Item = &mut [V]> {
+    match buffer {
+        Some(buffer) => Either::Left(buffer.par_chunks_mut(size)),
+        None => Either::Right((0..count).into_par_iter().map(|_| &mut [][..])),
+    }
 }
 
 impl<T: Element> ColumnSweep<'_, T> {
     /// `dv_j = sum_i g_i a_i / tau W_ij u_i - [j = pos(i)] g_i b_i / tau u_i` of every column of a segment, and
     /// `dlog_q_j` from the sum of the same weights.
     pub(super) fn run<G: Element>(&self, segment: &Segment<'_, T>, target: ColumnGradients<'_, G>) {
-        let size = self.lanes * self.forward.problem.dim;
-        let tile = |tile: usize, target: &mut [G], numbers: &mut [f32]| {
-            let mut scratch = self.forward.prepared.scratch();
-            self.tile(segment, tile, &mut scratch, target, numbers);
-        };
-        match (target.embeddings, target.numbers) {
-            (Some(target), None) => {
-                let targets = target.par_chunks_mut(size).with_max_len(1).enumerate();
-                targets.for_each(|(k, target)| tile(k, target, &mut []));
-            }
-            (Some(target), Some(numbers)) => {
-                let targets = target.par_chunks_mut(size).zip(numbers.par_chunks_mut(self.lanes));
-                let targets = targets.with_max_len(1).enumerate();
-                targets.for_each(|(k, (target, numbers))| tile(k, target, numbers));
-            }
-            (None, Some(numbers)) => {
-                let targets = numbers.par_chunks_mut(self.lanes).with_max_len(1).enumerate();
-                targets.for_each(|(k, numbers)| tile(k, &mut [], numbers));
-            }
-            (None, None) => {}
+        let ColumnGradients { embeddings, log_q, temperature } = target;
+        if embeddings.is_none() && log_q.is_none() && temperature.is_none() {
+            return;
         }
+        let (size, tiles) = (self.lanes * self.forward.problem.dim, segment.count.div_ceil(self.lanes));
+        let chunks = (
+            chunks(embeddings, size, tiles),
+            chunks(log_q, self.lanes, tiles),
+            chunks(temperature, self.lanes, tiles),
+        );
+        let chunks = chunks.into_par_iter().with_max_len(1).enumerate();
+        chunks.for_each(|(tile, (embeddings, log_q, temperature))| {
+            let mut scratch = self.forward.prepared.scratch();
+            self.tile(segment, tile, &mut scratch, embeddings, log_q, temperature);
+        });
     }
 
     /// One tile of columns; an empty target is not wanted.
@@ -78,7 +87,8 @@ impl<T: Element> ColumnSweep<'_, T> {
         tile: usize,
         scratch: &mut Scratch,
         target: &mut [G],
-        numbers: &mut [f32],
+        log_q: &mut [f32],
+        temperature: &mut [f32],
     ) {
         let RowSweep { problem, user_norms, .. } = *self.forward;
         let (lanes, dim) = (self.lanes, problem.dim);
@@ -89,13 +99,12 @@ impl<T: Element> ColumnSweep<'_, T> {
         let owned = load(source, 0..inside.len(), dim, norms, lanes, &mut scratch.owned);
         let bias = &mut scratch.bias[..lanes];
         self.forward.correction.biases(segment, inside.clone(), bias);
-        let cursors = &mut scratch.cursors[..2 * lanes];
+        let (cursors, of_labels) = scratch.cursors.split_at_mut(2 * lanes);
         let mut walks =
             Walk::start_all(self.forward.exclusions, Groups::rows_of, columns.clone(), 0, cursors);
-        let mut label_cursors = vec![0; self.forward.labels.len() * lanes];
-        let start = |(labels, cursors)| Walk::start(labels, Groups::rows_of, columns.clone(), 0, cursors);
-        let mut label_walks: Vec<_> =
-            self.forward.labels.iter().zip(label_cursors.chunks_exact_mut(lanes)).map(start).collect();
+        let labels = self.forward.labels;
+        let mut label_walks =
+            LabelWalks::start(labels, Groups::rows_of, columns.clone(), 0, lanes, of_labels);
         let accumulator = &mut scratch.accumulator[..inside.len() * dim];
         let mass = &mut scratch.mass[..lanes];
         mass.fill(0.0);
@@ -120,9 +129,10 @@ impl<T: Element> ColumnSweep<'_, T> {
             scores(owned, users, &mut scratch.scores);
             let cells = &mut scratch.scores[..rows.len() * lanes];
             mark_positives(columns.clone(), rows.clone(), -(problem.offset as isize), cells, lanes);
-            for walk in walks.iter_mut().flatten().chain(&mut label_walks) {
+            for walk in walks.iter_mut().flatten() {
                 walk.mark(rows.clone(), cells, lanes, None);
             }
+            label_walks.mark(rows.clone(), cells, None);
             let (scale, arch) = (self.forward.scale, self.forward.arch);
             let coefficient = &self.rows.weight[rows.clone()];
             let max = &self.rows.max[rows.clone()];
@@ -142,28 +152,26 @@ impl<T: Element> ColumnSweep<'_, T> {
                     own_coefficient[..inside.len()].copy_from_slice(&left.weight[inside.clone()]);
                     let streamed = Side { bias: &row_bias, max, coefficient };
                     let owned = Side { bias, max: &own_max, coefficient: &own_coefficient };
-                    SymmetricWeights { scores: cells, lanes, scale, streamed, owned }.run(arch);
+                    SymmetricWeights { scores: cells, lanes, scale, streamed, owned, mass }.run(arch);
                 }
             }
-            if !numbers.is_empty() && self.own.is_none() {
+            if !log_q.is_empty() && self.own.is_none() {
                 Masses { scores: cells, lanes, mass }.run(arch);
             }
             if !target.is_empty() {
                 accumulate(cells, lanes, users.first(rows.len()), accumulator, streamed_tile > 0);
             }
         }
-        if self.own.is_none() {
-            self.finish_log_q(columns.clone(), mass, numbers);
-        }
+        self.finish_log_q(columns.clone(), mass, log_q);
         if target.is_empty() {
             return;
         }
         self.subtract_positives(columns.clone(), &mut scratch.streamed, accumulator);
-        let temperature = LOG2_E / f64::from(self.forward.scale);
+        let tau = LOG2_E / f64::from(self.forward.scale);
         for (k, target) in target.chunks_exact_mut(dim).enumerate() {
             let gradient = &accumulator[k * dim..(k + 1) * dim];
-            if let (Some(_), Some(share)) = (self.own, numbers.get_mut(k)) {
-                *share = (dot(gradient, owned.row(k)) * temperature) as f32;
+            if let Some(share) = temperature.get_mut(k) {
+                *share = (dot(gradient, owned.row(k)) * tau) as f32;
             }
             // What no row has chosen has no gradient, whatever it holds.
             if self.cells.is_some() && gradient.iter().all(|d| *d == 0.0) {

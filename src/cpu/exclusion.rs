@@ -186,6 +186,46 @@ impl<'a> Walk<'a> {
     }
 }
 
+/// Walks of several groups at once, one for each place of a label, their positions in one buffer.
+pub(super) struct LabelWalks<'a> {
+    labels: &'a [Groups],
+    partners: Partners,
+    owned: Range<usize>,
+    lanes: usize,
+    /// `[labels, lanes]`
+    cursors: &'a mut [u32],
+}
+
+impl<'a> LabelWalks<'a> {
+    /// Each owned row starts at its first partner from `first` on.
+    pub(super) fn start(
+        labels: &'a [Groups],
+        partners: Partners,
+        owned: Range<usize>,
+        first: usize,
+        lanes: usize,
+        cursors: &'a mut [u32],
+    ) -> Self {
+        for (groups, cursors) in labels.iter().zip(cursors.chunks_exact_mut(lanes)) {
+            Walk::start(groups, partners, owned.clone(), first, cursors);
+        }
+        Self { labels, partners, owned, lanes, cursors }
+    }
+
+    /// As [`Walk::mark`].
+    pub(super) fn mark(
+        &mut self,
+        streamed: Range<usize>,
+        scores: &mut [f32],
+        mut excluded: Option<&mut [u32]>,
+    ) {
+        for (groups, cursors) in self.labels.iter().zip(self.cursors.chunks_exact_mut(self.lanes)) {
+            let mut walk = Walk { groups, partners: self.partners, owned: self.owned.clone(), cursors };
+            walk.mark(streamed.clone(), scores, self.lanes, excluded.as_deref_mut());
+        }
+    }
+}
+
 /// Marks the cells where a streamed row meets its own positive, or an owned row its own: owned row `o` and
 /// streamed row `o + shift`.
 pub(super) fn mark_positives(

@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use super::columns::{Columns, Correction, LOG2_E};
 use super::embeddings::load;
-use super::exclusion::{Groups, Walk, mark_positives};
+use super::exclusion::{Groups, LabelWalks, Walk, mark_positives};
 use super::hard_negatives::Lists;
 use super::partial::{Fields, Partial};
 use super::product::{FEWEST_STREAMED, Rows, scores};
@@ -115,12 +115,10 @@ impl<'a, T: Element> RowSweep<'a, T> {
         let owned = load(self.users, rows.clone(), dim, self.user_norms, lanes, &mut scratch.owned);
         let tiles = self.partition.tiles_of(split);
         let first = self.columns.tile(tiles.start).columns().start;
-        let cursors = &mut scratch.cursors[..2 * lanes];
+        let (cursors, of_labels) = scratch.cursors.split_at_mut(2 * lanes);
         let mut walks = Walk::start_all(self.exclusions, Groups::columns_of, rows.clone(), first, cursors);
-        let mut label_cursors = vec![0; self.labels.len() * lanes];
-        let start = |(labels, cursors)| Walk::start(labels, Groups::columns_of, rows.clone(), first, cursors);
-        let mut label_walks: Vec<_> =
-            self.labels.iter().zip(label_cursors.chunks_exact_mut(lanes)).map(start).collect();
+        let mut label_walks =
+            LabelWalks::start(self.labels, Groups::columns_of, rows.clone(), first, lanes, of_labels);
         partial.clear();
         let mut lists = found.map(|found| Lists::new(found, lanes, &mut scratch.reference[..lanes]));
         if lists.is_some() {
@@ -144,10 +142,15 @@ impl<'a, T: Element> RowSweep<'a, T> {
             scores(owned, streamed, &mut scratch.scores);
             let cells = &mut scratch.scores[..columns.len() * lanes];
             mark_positives(rows.clone(), columns.clone(), self.problem.offset as isize, cells, lanes);
-            for walk in walks.iter_mut().flatten().chain(&mut label_walks) {
+            for walk in walks.iter_mut().flatten() {
                 let excluded = partial.counts.as_mut().map(|counts| &mut *counts.excluded);
                 walk.mark(columns.clone(), cells, lanes, excluded);
             }
+            label_walks.mark(
+                columns.clone(),
+                cells,
+                partial.counts.as_mut().map(|counts| &mut *counts.excluded),
+            );
             let bias = &mut scratch.bias[..columns.len()];
             self.correction.biases(&tile.segment, tile.inside, bias);
             let max = &mut scratch.max[..lanes];

@@ -238,15 +238,15 @@ impl InBatchLoss {
         let hardest = chosen.filter(|_| self.config.get_hard_negatives().is_some());
         let sweep = ColumnSweep { forward: &rows, lanes, rows: backward, own: None, cells: hardest };
         let embeddings = Some(&mut *gradients.items.0);
-        let numbers = gradients.log_q.as_mut().map(|log_q| &mut *log_q.0);
-        sweep.run(&columns.segments[0], ColumnGradients { embeddings, numbers });
+        let log_q = gradients.log_q.as_mut().map(|log_q| &mut *log_q.0);
+        sweep.run(&columns.segments[0], ColumnGradients { embeddings, log_q, temperature: None });
         let embeddings = gradients.extra.as_mut().map(|extra| &mut *extra.0);
-        let numbers = gradients.extra_log_q.as_mut().map(|log_q| &mut *log_q.0);
-        sweep.run(&columns.segments[1], ColumnGradients { embeddings, numbers });
+        let log_q = gradients.extra_log_q.as_mut().map(|log_q| &mut *log_q.0);
+        sweep.run(&columns.segments[1], ColumnGradients { embeddings, log_q, temperature: None });
         let embeddings = gradients.row_negatives.as_mut().map(|own| &mut *own.0);
-        let numbers = gradients.row_negatives_log_q.as_mut().map(|log_q| &mut *log_q.0);
+        let log_q = gradients.row_negatives_log_q.as_mut().map(|log_q| &mut *log_q.0);
         let of_own = ColumnSweep { cells: chosen, ..sweep };
-        of_own.run(&columns.own, ColumnGradients { embeddings, numbers });
+        of_own.run(&columns.own, ColumnGradients { embeddings, log_q, temperature: None });
     }
 
     /// Sweep 2 of a symmetric loss, once for the items and once for the users.
@@ -274,9 +274,10 @@ impl InBatchLoss {
             own: Some((&back, &other.backward)),
             cells: None,
         };
-        let numbers = Some(&mut terms[..problem.rows]);
+        let temperature = Some(&mut terms[..problem.rows]);
         let embeddings = Some(&mut *gradients.items.0);
-        of_items.run(&items.segments[0], ColumnGradients { embeddings, numbers });
+        let log_q = gradients.log_q.as_mut().map(|log_q| &mut *log_q.0);
+        of_items.run(&items.segments[0], ColumnGradients { embeddings, log_q, temperature });
         let of_users = ColumnSweep {
             forward: &back,
             lanes,
@@ -285,9 +286,13 @@ impl InBatchLoss {
             cells: None,
         };
         let embeddings = Some(&mut *gradients.users.0);
-        of_users.run(&users.segments[0], ColumnGradients { embeddings, numbers: None });
-        let sum: f64 = terms[..problem.rows].iter().map(|term| f64::from(*term)).sum();
-        self.d_inverse_temperature = Some(sum as f32);
+        let log_q = gradients.user_log_q.as_mut().map(|log_q| &mut *log_q.0);
+        of_users.run(&users.segments[0], ColumnGradients { embeddings, log_q, temperature: None });
+        let scores: f64 = terms[..problem.rows].iter().map(|term| f64::from(*term)).sum();
+        // What does not go through scores: log q inside the temperature, in either direction.
+        let rows = workspace.backward.rows[..problem.rows].iter().chain(&other.backward.rows[..problem.rows]);
+        let beside: f64 = rows.map(|row| row.d_inverse_temperature).sum();
+        self.d_inverse_temperature = Some((scores + beside) as f32);
         self.workspace.backward.terms = std::mem::take(terms);
     }
 

@@ -65,7 +65,8 @@ pub(super) struct Scratch {
     pub(super) reference: Vec<f32>,
     /// `[lanes]` sums of gradient weights.
     pub(super) mass: Vec<f32>,
-    /// `[2, lanes]` positions in the excluded partners by item and by user.
+    /// `[2 + labels, lanes]` positions in the excluded partners by item, by user, and by each place of a label where a
+    /// class table's rows have any.
     pub(super) cursors: Vec<u32>,
 }
 
@@ -147,7 +148,7 @@ impl Sizes {
             dim: problem.dim,
             items: partition.items(),
             row_lanes: partition.lanes,
-            scratch_lanes: partition.lanes.max(lanes(problem.gradient_columns())),
+            scratch_lanes: scratch_lanes(problem),
             threads: rayon::current_num_threads(),
             gradients,
             words: Fields::of(config).words(),
@@ -256,6 +257,28 @@ impl Workspace {
         }
         prepared.reserve_scratch(sizes.threads, sizes.scratch_lanes, dim)
     }
+}
+
+impl Workspace {
+    /// Bytes that [`Workspace::reserve_labels`] adds.
+    pub(super) fn label_bytes(problem: &Problem, labels: usize) -> u128 {
+        let cursors = labels as u128 * scratch_lanes(problem) as u128;
+        cursors * size_of::<u32>() as u128 * rayon::current_num_threads() as u128
+    }
+
+    /// Makes room for the walks of so many labels a row, after [`Workspace::reserve`] for the same problem.
+    pub(super) fn reserve_labels(&mut self, problem: &Problem, labels: usize) -> Result<()> {
+        for scratch in &mut self.prepared.scratch {
+            let scratch = scratch.get_mut().unwrap_or_else(PoisonError::into_inner);
+            grow(&mut scratch.cursors, (2 + labels) * scratch_lanes(problem))?;
+        }
+        Ok(())
+    }
+}
+
+/// Lanes of the widest tile of either sweep.
+fn scratch_lanes(problem: &Problem) -> usize {
+    lanes(problem.rows).max(lanes(problem.gradient_columns()))
 }
 
 impl Prepared {

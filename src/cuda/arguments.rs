@@ -43,13 +43,14 @@ arguments! {
         rows: i32, dim: i32, offset: i32, corrected: i32,
     }
 
-    Stream: 200 {
+    Stream: 216 {
         columns: Columns,
         users: u64, row_norms: u64, column_norms: u64, bias: u64, item_ids: u64, user_ids: u64,
-        inverse_temperature: u64, reference: u64, coefficient: u64,
+        labels: u64, inverse_temperature: u64, reference: u64, coefficient: u64,
         row_bias: u64, column_reference: u64, column_coefficient: u64,
         maximum: u64, sum: u64, moment: u64, counts: u64, output: u64,
         rows: i32, offset: i32, owned: i32, tiles_per_split: i32, aligned: i32, link: i32,
+        num_true: i32, padding: i32,
     }
 
     /// The partial results of a sweep; see `ranges`.
@@ -68,9 +69,10 @@ arguments! {
 
     Scale: 64 { columns: Columns, norms: u64, bias: u64, to: u64 }
 
-    Merge: 128 {
+    Merge: 136 {
         maximum: u64, sum: u64, moment: u64, counts: u64, output: u64, lse: u64, row_maximum: u64, row_sum: u64,
         row_mass: u64, row_moment: u64, row_counts: u64,
+        more: i64,
         cut: Cut,
         rows: i32, dim: i32, link: i32, padding: i32,
     }
@@ -95,12 +97,12 @@ arguments! {
     }
 
     /// One direction of a symmetric loss.
-    Direction: 40 { a: u64, b: u64, sum: u64, coefficient: u64, positive_coefficient: u64 }
+    Direction: 48 { a: u64, b: u64, sum: u64, coefficient: u64, positive_coefficient: u64, log_q_term: u64 }
 
-    Symmetric: 112 {
+    Symmetric: 144 {
         users: Direction, items: Direction,
         weights: u64, upstream: u64, scalars: u64,
-        rows: i32, upstream_per_row: i32,
+        rows: i32, upstream_per_row: i32, corrected: i32, inside: i32, logq_scale: f32, padding: i32,
     }
 
     ReduceTerms: 32 { terms: u64, bias_terms: u64, scalars: u64, rows: i32, padding: i32 }
@@ -110,14 +112,45 @@ arguments! {
         temperature_rate: f32, bias_rate: f32, low: f32, high: f32,
     }
 
-    ColumnGradients: 184 {
+    ColumnGradients: 200 {
         columns: Columns,
         users: u64, row_norms: u64, column_norms: u64, partials: u64, positive_coefficient: u64,
-        masses: u64, log_q_term: u64,
+        masses: u64, log_q_term: u64, log_q: u64,
         scalars: u64, d_items: u64, d_extra: u64, d_log_q: u64, d_extra_log_q: u64,
         temperature_term: u64,
         cut: Cut,
-        rows: i32, offset: i32, logq_scale: f32, inside: i32,
+        rows: i32, offset: i32, logq_scale: f32, inside: i32, second: i32, padding: i32,
+    }
+
+    /// Negatives that each row has for itself.
+    Gathered: 104 {
+        columns: Columns,
+        norms: u64, bias: u64, places: u64, logits: u64, users: u64, row_norms: u64, scalars: u64,
+        rows: i32, per_row: i32,
+    }
+
+    RowPlaces: 24 { indices: u64, places: u64, rows: i32, per_row: i32 }
+
+    RowLogits: 128 { gathered: Gathered, ids: u64, positive_ids: u64, offset: i32, padding: i32 }
+
+    RowPartial: 192 {
+        gathered: Gathered,
+        ids: u64, positive_ids: u64, excluded: u64, reference: u64,
+        maximum: u64, sum: u64, moment: u64, counts: u64, output: u64,
+        first: i64, offset: i32, link: i32,
+    }
+
+    RowBackward: 168 {
+        gathered: Gathered,
+        reference: u64, coefficient: u64, output: u64, masses: u64,
+        cut: Cut,
+        link: i32, rows_per_split: i32,
+    }
+
+    RowNegativeGradients: 152 {
+        gathered: Gathered,
+        reference: u64, coefficient: u64, d_embeddings: u64, d_log_q: u64,
+        link: i32, inside: i32, logq_scale: f32, padding: i32,
     }
 
     BankPush: 88 {
@@ -125,6 +158,13 @@ arguments! {
         ring: u64, ring_log_q: u64, ring_item_ids: u64, entered: u64, state: u64,
         capacity: u64, count: u64,
         dim: i32, padding: i32,
+    }
+
+    HardNegatives: 240 { stream: Stream, lists: u64, excluded: u64, kept: i32, padding: i32 }
+
+    HardNegativesMerge: 56 {
+        lists: u64, excluded: u64, logits: u64, places: u64, row_excluded: u64,
+        splits: i32, rows: i32, kept: i32, padding: i32,
     }
 
     Frequency: 96 {

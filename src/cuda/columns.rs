@@ -8,7 +8,7 @@ use super::launch::{Grid, Span, launch, per_dtype};
 use super::module::{File, dtype_index};
 use super::plan::Sweep;
 use super::workspace::Workspace;
-use crate::{Element, LogQOrder, LossConfig, Problem, Result};
+use crate::{Element, LogQOrder, Problem, Result};
 
 const PREPARE: [&str; 3] = per_dtype!("prepare_columns");
 /// By embedding type, then by gradient type.
@@ -16,13 +16,8 @@ const GRADIENTS: [[&str; 3]; 3] =
     per_dtype!("column_gradients_f32", "column_gradients_f16", "column_gradients_bf16");
 
 /// Bias, id and norm of every column.
-pub(super) fn prepare<T: Element>(
-    device: &Device,
-    inputs: &Inputs<T>,
-    workspace: &Workspace,
-    config: &LossConfig,
-) -> Result<()> {
-    let problem = &inputs.problem;
+pub(super) fn prepare<T: Element>(device: &Device, inputs: &Inputs<T>, workspace: &Workspace) -> Result<()> {
+    let (problem, config) = (&inputs.problem, &inputs.config);
     let Problem { batch_columns, extra_columns, bank_columns, .. } = *problem;
     let count = problem.columns();
     let counts = [batch_columns, extra_columns, bank_columns];
@@ -64,18 +59,30 @@ pub(super) struct Targets<G> {
     pub(super) extra_log_q: Span<f32>,
     /// Each column's share of d(1/tau), where columns have a loss of their own.
     pub(super) temperature_term: Span<f32>,
+    /// Whether the share of log q is part of it.
+    pub(super) log_q_share: bool,
+    /// Whether the other direction has written its share, with all that goes through scores.
+    pub(super) second: bool,
 }
 
 impl<G> Targets<G> {
     /// The gradient of embeddings alone.
     pub(super) fn embeddings(items: Span<G>) -> Self {
         let none = Span::NULL;
-        Self { items, extra: Span::NULL, log_q: none, extra_log_q: none, temperature_term: none }
+        Self {
+            items,
+            extra: Span::NULL,
+            log_q: none,
+            extra_log_q: none,
+            temperature_term: none,
+            log_q_share: false,
+            second: false,
+        }
     }
 
     /// Whether the second sweep sums its weights by column.
     pub(super) fn want_masses(&self) -> bool {
-        !self.log_q.is_null() || !self.extra_log_q.is_null()
+        !self.log_q.is_null() || !self.extra_log_q.is_null() || self.log_q_share
     }
 
     /// The columns that the second sweep owns.
@@ -90,11 +97,10 @@ pub(super) fn gradients<T: Element, G: Element>(
     device: &Device,
     inputs: &Inputs<T>,
     workspace: &Workspace,
-    config: &LossConfig,
     sweep: &Sweep,
     targets: Targets<G>,
 ) -> Result<()> {
-    let problem = &inputs.problem;
+    let (problem, config) = (&inputs.problem, &inputs.config);
     let Problem { rows, dim, batch_columns, .. } = *problem;
     let owned = usize::try_from(sweep.cut.owners).unwrap_or(0);
     let extra = owned - batch_columns;
@@ -109,6 +115,7 @@ pub(super) fn gradients<T: Element, G: Element>(
         positive_coefficient: Span::from(&workspace.positive_coefficient).holds(rows, "coefficients")?,
         masses: masses.holds_or_null(sweep.cut.partial_rows(), "column masses")?,
         log_q_term: log_q_term.holds_or_null(rows, "terms of log_q")?,
+        log_q: inputs.log_q[0].only_if(targets.log_q_share).holds_or_null(batch_columns, "log_q")?,
         scalars: workspace.scalars(),
         d_items: targets.items.holds(batch_columns * dim, "the gradient of items")?,
         d_extra: targets.extra.holds_or_null(extra * dim, "the gradient of extra")?,
@@ -120,6 +127,8 @@ pub(super) fn gradients<T: Element, G: Element>(
         offset: int(problem.offset),
         logq_scale: config.get_logq_scale(),
         inside: i32::from(config.get_logq_order() == LogQOrder::InsideTemperature),
+        second: i32::from(targets.second),
+        padding: 0,
     };
     let name = GRADIENTS[dtype_index(T::DTYPE)][dtype_index(G::DTYPE)];
     // SAFETY: every length that the kernel reads or writes is checked above.

@@ -22,9 +22,26 @@ pub(super) struct Inputs<T> {
     pub(super) user_log_q: Span<f32>,
     /// By segment: batch, extra, bank.
     pub(super) item_ids: [Span<i64>; 3],
+    pub(super) labels: Labels,
     pub(super) user_ids: Span<i64>,
     pub(super) weights: Span<f32>,
     pub(super) bank: Bank<T>,
+    pub(super) row_negatives: RowNegatives<T>,
+}
+
+/// Device pointers of row negatives.
+#[derive(Debug)]
+pub(super) struct RowNegatives<T> {
+    pub(super) embeddings: Span<T>,
+    pub(super) log_q: Span<f32>,
+    pub(super) item_ids: Span<i64>,
+    /// Into the pool, if there is one.
+    pub(super) indices: Span<i32>,
+}
+
+impl<T> RowNegatives<T> {
+    const NONE: Self =
+        Self { embeddings: Span::NULL, log_q: Span::NULL, item_ids: Span::NULL, indices: Span::NULL };
 }
 
 /// Device pointers of a memory bank.
@@ -40,6 +57,18 @@ pub(super) struct Bank<T> {
 impl<T> Bank<T> {
     const NONE: Self =
         Self { embeddings: Span::NULL, entered: Span::NULL, state: Span::NULL, warm_up: 0, max_age: 0 };
+}
+
+/// Several ids of each row, any of which excludes a column.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Labels {
+    /// `[B, num_true]`, null if a row has no more than its item id.
+    pub(super) ids: Span<i64>,
+    pub(super) num_true: usize,
+}
+
+impl Labels {
+    pub(super) const NONE: Self = Self { ids: Span::NULL, num_true: 1 };
 }
 
 /// Holds the uses of the caller's buffers until the launches are enqueued, then records them.
@@ -58,9 +87,42 @@ impl<T> Inputs<T> {
             log_q: [self.user_log_q, Span::NULL, Span::NULL],
             user_log_q: Span::NULL,
             item_ids: [self.item_ids[0], Span::NULL, Span::NULL],
+            labels: self.labels,
             user_ids: self.user_ids,
             weights: self.weights,
             bank: Bank::NONE,
+            row_negatives: RowNegatives::NONE,
+        }
+    }
+
+    /// The embeddings that row negatives are taken from, as columns that are nobody's positive: extra negatives of a
+    /// problem without rows.
+    pub(super) fn of_row_negatives(&self) -> Self {
+        let RowNegatives { embeddings, log_q, item_ids, .. } = self.row_negatives;
+        let problem = Problem {
+            rows: 0,
+            offset: 0,
+            batch_columns: 0,
+            extra_columns: self.problem.row_negative_embeddings(),
+            bank_columns: 0,
+            row_negatives: 0,
+            pool: None,
+            ..self.problem
+        };
+        Self {
+            problem,
+            config: self.config,
+            users: Span::NULL,
+            items: Span::NULL,
+            extra: embeddings,
+            log_q: [Span::NULL, log_q, Span::NULL],
+            user_log_q: Span::NULL,
+            item_ids: [Span::NULL, item_ids, Span::NULL],
+            user_ids: Span::NULL,
+            weights: Span::NULL,
+            labels: Labels::NONE,
+            bank: Bank::NONE,
+            row_negatives: RowNegatives::NONE,
         }
     }
 
@@ -68,16 +130,23 @@ impl<T> Inputs<T> {
     pub(super) fn corrects(&self) -> bool {
         !self.log_q[0].is_null()
     }
+
+    /// Whether columns with a loss of their own have a share of d(1/tau) through log q.
+    pub(super) fn log_q_share(&self) -> bool {
+        self.config.is_symmetric() && self.config.sweep_features().moment && self.corrects()
+    }
 }
 
 impl<T> Inputs<T> {
     /// Rows against columns that are nobody's positive; `ids` of the columns and then of the rows, null: no exclusion.
+    /// `labels` of rows that have several, the first one of which is the row's id.
     pub(super) fn negatives(
         problem: Problem,
         config: LossConfig,
         users: Span<T>,
         columns: Span<T>,
         ids: Span<i64>,
+        labels: Labels,
         weights: Span<f32>,
     ) -> Self {
         Self {
@@ -88,10 +157,12 @@ impl<T> Inputs<T> {
             extra: Span::NULL,
             log_q: [Span::NULL; 3],
             item_ids: [ids, Span::NULL, Span::NULL],
+            labels,
             user_ids: Span::NULL,
             user_log_q: Span::NULL,
             weights,
             bank: Bank::NONE,
+            row_negatives: RowNegatives::NONE,
         }
     }
 }
@@ -127,6 +198,19 @@ impl<T: Element> Inputs<T> {
             log_q[2] = memory.log_q().only_if(batch.log_q.is_some() || !log_q[1].is_null());
             item_ids[2] = memory.item_ids();
         }
+        let negatives = batch.row_negatives.as_ref();
+        let of_rows = negatives.map(|n| &n.items);
+        let row_log_q = of_rows.and_then(|i| i.log_q.as_ref());
+        let row_ids = of_rows.and_then(|i| i.item_ids.as_ref());
+        let indices = negatives.and_then(|n| n.indices.as_ref());
+        let row_negatives = RowNegatives {
+            embeddings: optional(device, of_rows.map(|i| &i.embeddings), "row negatives", &mut guards)?,
+            log_q: optional(device, row_log_q, "row negatives' log_q", &mut guards)?
+                .only_if(config.get_logq_scale() != 0.0),
+            item_ids: optional(device, row_ids, "row negatives' item_ids", &mut guards)?
+                .only_if(config.excludes_same_item()),
+            indices: optional(device, indices, "row negatives' indices", &mut guards)?,
+        };
         let log_q = log_q.map(|span| span.only_if(config.get_logq_scale() != 0.0));
         let item_ids = item_ids.map(|span| span.only_if(config.excludes_same_item()));
         let user_log_q = optional(device, batch.user_log_q.as_ref(), "user_log_q", &mut guards)?;
@@ -140,9 +224,11 @@ impl<T: Element> Inputs<T> {
             log_q,
             user_log_q: user_log_q.only_if(config.get_logq_scale() != 0.0),
             item_ids,
+            labels: Labels::NONE,
             user_ids: user_ids.only_if(config.excludes_same_user()),
             weights: optional(device, batch.weights.as_ref(), "weights", &mut guards)?,
             bank,
+            row_negatives,
         };
         Ok((inputs, guards))
     }

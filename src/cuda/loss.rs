@@ -11,7 +11,7 @@ use super::plan::{Hardware, Plan, Sweep};
 use super::view::View;
 use super::view::{Bound, ViewMut};
 use super::workspace::{Purpose, Sizes, Workspace};
-use super::{Batch, Gradients, columns, rows, stream, stream_mma};
+use super::{Batch, Gradients, columns, row_negatives, rows, stream, stream_mma};
 use crate::problem::check_length;
 use crate::{Element, Error, Length, LossConfig, Problem, Reduction, Result};
 
@@ -27,6 +27,8 @@ pub struct InBatchLoss {
     workspace: Workspace,
     /// The same with users and items exchanged, for a symmetric loss.
     exchanged: Workspace,
+    /// That of the embeddings that row negatives are taken from.
+    pool: Workspace,
     forward: State,
     /// Whether a backward has left gradients of the parameters.
     has_gradient: bool,
@@ -52,6 +54,7 @@ impl InBatchLoss {
             hardware: device.hardware(),
             config,
             exchanged: Workspace::beside(device, &workspace),
+            pool: Workspace::beside(device, &workspace),
             workspace,
             forward: State::Nothing("there was none"),
             has_gradient: false,
@@ -107,11 +110,10 @@ impl InBatchLoss {
     ///
     /// `O((B + N) D)`: 8 to 32 bytes a column, some 60 a row, `4 D` bytes for each row and gradient column, as
     /// many again per split when the batch is too small to fill the device; for 16-bit embeddings that are normalised,
-    /// `2 D` bytes for each row and column. More than [`Plan::workspace_bytes`] where buffers at odd addresses would need more.
+    /// `2 D` bytes for each row and column. Row negatives take 4 to 24 bytes each and `4 D` bytes a row; a pool, `4 D` bytes
+    /// and 4 to 20 for each of its embeddings. More than [`Plan::workspace_bytes`] where buffers at odd addresses would need more.
     pub fn workspace_bytes(&self, problem: &Problem) -> usize {
-        let sizes = self.sizes_of_all(problem);
-        let other = if self.config.is_symmetric() { sizes.without_scalars().bytes() } else { 0 };
-        sizes.bytes().saturating_add(other)
+        self.plan(problem).bytes(&self.sizes_of_all(problem))
     }
 
     /// Allocates the workspace and loads the kernels for problems up to this one, so that no later call does.
@@ -122,6 +124,7 @@ impl InBatchLoss {
         self.forward = State::Nothing("the workspace was reserved in between");
         let sizes = self.sizes_of_all(problem);
         ensure([&mut self.workspace, &mut self.exchanged], &self.config, &sizes)?;
+        self.pool.ensure(&Sizes::of_row_negatives(&self.plan(problem), Purpose::Backward))?;
         self.load_kernels(problem)
     }
 
@@ -203,6 +206,7 @@ impl InBatchLoss {
         self.has_gradient = false;
         self.workspace.poison()?;
         self.exchanged.poison()?;
+        self.pool.poison()?;
         self.write_parameters()
     }
 
@@ -216,6 +220,7 @@ impl InBatchLoss {
         let (inputs, _guards) = Inputs::bind(&self.device, batch, problem, &self.config)?;
         let plan = self.plan_for(&problem, inputs.aligned(true));
         ensure([&mut self.workspace, &mut self.exchanged], &self.config, &Sizes::of(&plan, purpose))?;
+        self.pool.ensure(&Sizes::of_row_negatives(&plan, purpose))?;
         let (device, workspace, config) = (&self.device, &self.workspace, &self.config);
         let sweep = if config.is_symmetric() {
             // No O: both gradients are sums of second sweeps.
@@ -239,17 +244,18 @@ impl InBatchLoss {
         purpose: Purpose,
         other: Span<f32>,
     ) -> Result<Sweep> {
-        let (device, config) = (&self.device, &self.config);
+        let device = &self.device;
         let with_output = purpose != Purpose::Loss;
         let sweep = if with_output { plan.forward() } else { plan.loss() };
-        columns::prepare(device, inputs, workspace, config)?;
-        rows::prepare(device, inputs, workspace, config)?;
+        columns::prepare(device, inputs, workspace)?;
+        rows::prepare(device, inputs, workspace)?;
         if plan.copies_embeddings() {
             stream_mma::scale(device, inputs, workspace)?;
         }
-        stream::forward(device, inputs, workspace, config, &sweep, with_output)?;
-        rows::merge(device, inputs, workspace, config, &sweep, with_output)?;
-        rows::objective(device, inputs, workspace, config, other)?;
+        stream::forward(device, inputs, workspace, &sweep, with_output)?;
+        row_negatives::forward(device, inputs, workspace, &self.pool, &sweep, with_output)?;
+        rows::merge(device, inputs, workspace, &sweep, with_output)?;
+        rows::objective(device, inputs, workspace, other)?;
         Ok(sweep)
     }
 
@@ -266,6 +272,7 @@ impl InBatchLoss {
         let plan = self.plan_for(&problem, inputs.aligned(false));
         // The copies that tensor cores read when normalising are the forward's.
         ensure([&mut self.workspace, &mut self.exchanged], &self.config, &Sizes::of_gradients(&plan))?;
+        self.pool.ensure(&Sizes::of_row_negatives_gradients(&plan))?;
         let (device, workspace, config) = (&self.device, &self.workspace, &self.config);
         let upstream = upstream.map(|view| view.bind(device, "upstream").map(|bound| (bound, view.length())));
         let upstream = upstream.transpose()?;
@@ -277,22 +284,37 @@ impl InBatchLoss {
         let d_log_q = bind_target(device, gradients.log_q.as_mut(), "the gradient of log_q")?;
         let d_extra_log_q =
             bind_target(device, gradients.extra_log_q.as_mut(), "the gradient of extra log_q")?;
-        if config.is_symmetric() {
-            return self.enqueue_both(&inputs, &plan, upstream_span, d_users.0, d_items.0);
-        }
+        let d_user_log_q = bind_target(device, gradients.user_log_q.as_mut(), "the gradient of user_log_q")?;
+        let d_row_negatives =
+            bind_target(device, gradients.row_negatives.as_mut(), "the gradient of row negatives")?;
+        let d_row_negatives_log_q = bind_target(
+            device,
+            gradients.row_negatives_log_q.as_mut(),
+            "the gradient of row negatives' log_q",
+        )?;
         let targets = Targets {
             extra: d_extra.0,
             log_q: d_log_q.0,
             extra_log_q: d_extra_log_q.0,
             ..Targets::embeddings(d_items.0)
         };
+        if config.is_symmetric() {
+            let of_users = Targets { log_q: d_user_log_q.0, ..Targets::embeddings(d_users.0) };
+            return self.enqueue_both(&inputs, &plan, upstream_span, targets, of_users);
+        }
         let with_masses = targets.want_masses();
 
         rows::gradients(device, &inputs, workspace, forward, upstream_span, with_masses, d_users.0)?;
         rows::reduce_terms(device, &inputs, workspace)?;
         let sweep = plan.backward_of(targets.owned(&problem), with_masses);
-        stream::backward(device, &inputs, workspace, config, &sweep, with_masses, None)?;
-        columns::gradients(device, &inputs, workspace, config, &sweep, targets)
+        stream::backward(device, &inputs, workspace, &sweep, with_masses, None)?;
+        columns::gradients(device, &inputs, workspace, &sweep, targets)?;
+        let targets = Targets {
+            extra: d_row_negatives.0,
+            extra_log_q: d_row_negatives_log_q.0,
+            ..Targets::embeddings(Span::NULL)
+        };
+        row_negatives::gradients(device, &inputs, workspace, &self.pool, &plan, targets)
     }
 
     /// The gradients of a symmetric loss: a second sweep for the items, and one for the users.
@@ -301,20 +323,25 @@ impl InBatchLoss {
         inputs: &Inputs<T>,
         plan: &Plan,
         upstream: Span<f32>,
-        d_users: Span<G>,
-        d_items: Span<G>,
+        of_items: Targets<G>,
+        of_users: Targets<G>,
     ) -> Result<()> {
-        let Self { device, config, workspace, exchanged, .. } = self;
-        rows::symmetric_coefficients(device, inputs, workspace, exchanged, config, upstream)?;
-        let sweep = plan.backward();
+        let Self { device, workspace, exchanged, .. } = self;
+        rows::symmetric_coefficients(device, inputs, workspace, exchanged, upstream)?;
+        let (sweep, back) = (plan.backward(), inputs.exchanged());
         let temperature_term = Span::from(&workspace.temperature_term);
-        stream::backward(device, inputs, workspace, config, &sweep, false, Some(exchanged))?;
-        let targets = Targets { temperature_term, ..Targets::embeddings(d_items) };
-        columns::gradients(device, inputs, workspace, config, &sweep, targets)?;
-        rows::reduce_terms(device, inputs, workspace)?;
-        let inputs = inputs.exchanged();
-        stream::backward(device, &inputs, exchanged, config, &sweep, false, Some(workspace))?;
-        columns::gradients(device, &inputs, exchanged, config, &sweep, Targets::embeddings(d_users))
+        let of_items = Targets { temperature_term, log_q_share: inputs.log_q_share(), ..of_items };
+        // What goes through scores is in the items' terms already.
+        let log_q_share = back.log_q_share();
+        let temperature_term = temperature_term.only_if(log_q_share);
+        let of_users = Targets { temperature_term, log_q_share, second: true, ..of_users };
+        for (inputs, own, other, targets) in
+            [(inputs, workspace, exchanged, of_items), (&back, exchanged, workspace, of_users)]
+        {
+            stream::backward(device, inputs, own, &sweep, targets.want_masses(), Some(other))?;
+            columns::gradients(device, inputs, own, &sweep, targets)?;
+        }
+        rows::reduce_terms(device, inputs, workspace)
     }
 
     pub(super) fn workspace(&self) -> &Workspace {
@@ -355,6 +382,9 @@ impl InBatchLoss {
         files.extend([plan.loss(), plan.forward(), plan.backward()].map(|sweep| sweep.file));
         if plan.copies_embeddings() {
             files.push(File::Scale);
+        }
+        if plan.gathered().is_some() || problem.pool.is_some() {
+            files.push(File::RowNegatives);
         }
         let mut modules = self.device.modules();
         for file in files {

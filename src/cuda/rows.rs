@@ -8,7 +8,7 @@ use super::module::{File, dtype_index};
 use super::plan::Sweep;
 use super::workspace::{COUNTS, Workspace};
 use crate::config::Link;
-use crate::{Element, LogQOrder, LossConfig, Objective, Problem, Reduction, Result};
+use crate::{Element, LogQOrder, Objective, Problem, Reduction, Result};
 
 const PREPARE: [&str; 3] = per_dtype!("prepare_rows");
 /// By embedding type, then by gradient type.
@@ -36,13 +36,9 @@ fn objective_kind(objective: Objective) -> (i32, f32) {
 }
 
 /// Norm and z+ of every row. The columns must be prepared.
-pub(super) fn prepare<T: Element>(
-    device: &Device,
-    inputs: &Inputs<T>,
-    workspace: &Workspace,
-    config: &LossConfig,
-) -> Result<()> {
+pub(super) fn prepare<T: Element>(device: &Device, inputs: &Inputs<T>, workspace: &Workspace) -> Result<()> {
     let Problem { rows, dim, batch_columns, offset, .. } = inputs.problem;
+    let config = &inputs.config;
     let columns = offset + rows;
     let reference = Span::from(&workspace.reference).only_if(config.sweep_features().counts);
     let arguments = arguments::PrepareRows {
@@ -64,17 +60,18 @@ pub(super) fn prepare<T: Element>(
     unsafe { launch(device, File::Rows, name, Grid::warps(rows), &arguments) }
 }
 
-/// LSE, and O if the sweep made it.
+/// LSE, and O if the sweep made it. The partials of the rows' own negatives follow the sweep's.
 pub(super) fn merge<T>(
     device: &Device,
     inputs: &Inputs<T>,
     workspace: &Workspace,
-    config: &LossConfig,
     sweep: &Sweep,
     with_output: bool,
 ) -> Result<()> {
-    let problem = &inputs.problem;
-    let partials = sweep.cut.partial_rows();
+    let (problem, config) = (&inputs.problem, &inputs.config);
+    let own = problem.row_negatives > 0;
+    let swept = sweep.cut.partial_rows();
+    let partials = if own { swept + problem.rows } else { swept };
     let output = Span::from(&workspace.output).only_if(with_output);
     let features = config.sweep_features();
     let moment = features.moment && with_output && inputs.corrects();
@@ -86,13 +83,14 @@ pub(super) fn merge<T>(
         sum: Span::from(&workspace.sum).holds(partials, "sum")?,
         moment: if_moment(Span::from(&workspace.moment), partials)?,
         counts: if_counting(Span::from(&workspace.counts), COUNTS * partials)?,
-        output: output.holds_or_null(sweep.cut.floats(problem.dim), "O")?,
+        output: output.holds_or_null(partials * problem.dim, "O")?,
         lse: Span::from(&workspace.lse).holds(problem.rows, "the log-sum-exp")?,
         row_maximum: Span::from(&workspace.row_maximum).holds(problem.rows, "the row maxima")?,
         row_sum: Span::from(&workspace.row_sum).holds(problem.rows, "the row sums")?,
         row_mass: row_mass.holds_or_null(problem.rows, "the row masses")?,
         row_moment: if_moment(Span::from(&workspace.row_moment), problem.rows)?,
         row_counts: if_counting(Span::from(&workspace.row_counts), COUNTS * problem.rows)?,
+        more: if own { i64::try_from(swept).unwrap_or(i64::MAX) } else { -1 },
         cut: sweep.cut,
         rows: int(problem.rows),
         dim: int(problem.dim),
@@ -108,10 +106,10 @@ pub(super) fn objective<T>(
     device: &Device,
     inputs: &Inputs<T>,
     workspace: &Workspace,
-    config: &LossConfig,
     other: Span<f32>,
 ) -> Result<()> {
     let Problem { rows, offset, batch_columns, .. } = inputs.problem;
+    let config = &inputs.config;
     let (kind, parameter) = objective_kind(config.get_objective());
     // The first of the three counts.
     let negatives = Span::from(&workspace.row_counts).only_if(config.sweep_features().counts);
@@ -229,10 +227,9 @@ pub(super) fn symmetric_coefficients<T>(
     inputs: &Inputs<T>,
     users: &Workspace,
     items: &Workspace,
-    config: &LossConfig,
     upstream: Span<f32>,
 ) -> Result<()> {
-    let rows = inputs.problem.rows;
+    let (rows, config) = (inputs.problem.rows, &inputs.config);
     let per_row = config.get_reduction() == Reduction::None;
     let direction = |workspace: &Workspace| -> Result<arguments::Direction> {
         Ok(arguments::Direction {
@@ -241,6 +238,7 @@ pub(super) fn symmetric_coefficients<T>(
             sum: Span::from(&workspace.row_sum).holds(rows, "the row sums")?,
             coefficient: Span::from(&workspace.coefficient).holds(rows, "coefficients")?,
             positive_coefficient: Span::from(&workspace.positive_coefficient).holds(rows, "coefficients")?,
+            log_q_term: Span::from(&workspace.log_q_term).holds(rows, "terms of log_q")?,
         })
     };
     let arguments = arguments::Symmetric {
@@ -251,6 +249,10 @@ pub(super) fn symmetric_coefficients<T>(
         scalars: users.scalars(),
         rows: int(rows),
         upstream_per_row: i32::from(per_row),
+        corrected: i32::from(config.corrects_positive()),
+        inside: i32::from(config.get_logq_order() == LogQOrder::InsideTemperature),
+        logq_scale: config.get_logq_scale(),
+        padding: 0,
     };
     // SAFETY: every length that the kernel reads or writes is checked above.
     unsafe { launch(device, File::Rows, "symmetric_coefficients", Grid::threads(rows), &arguments) }

@@ -7,24 +7,26 @@ use super::inputs::Inputs;
 use super::launch::{Grid, Span, int, launch};
 use super::plan::{Kernels, Sweep};
 use super::rows::link_kind;
-use super::stream_mma;
 use super::workspace::{COUNTS, Workspace};
-use crate::{Element, LossConfig, Result};
+use super::{hard_negatives, stream_mma};
+use crate::{Element, Result};
 
 /// The first sweep: partials (m, l), and O if `with_output`; counts and moments if the configuration asks for them.
 pub(super) fn forward<T: Element>(
     device: &Device,
     inputs: &Inputs<T>,
     workspace: &Workspace,
-    config: &LossConfig,
     sweep: &Sweep,
     with_output: bool,
 ) -> Result<()> {
+    if inputs.config.get_hard_negatives().is_some() {
+        return hard_negatives::forward(device, inputs, workspace, sweep, with_output);
+    }
     if sweep.kernels == Kernels::Mma {
         return stream_mma::forward(device, inputs, workspace, sweep, with_output);
     }
     let output = Span::from(&workspace.output).only_if(with_output);
-    let features = config.sweep_features();
+    let features = inputs.config.sweep_features();
     let moment = Span::from(&workspace.moment).only_if(features.moment && with_output && inputs.corrects());
     let counts = Span::from(&workspace.counts).only_if(features.counts);
     let reference = Span::from(&workspace.reference).only_if(features.counts);
@@ -35,7 +37,7 @@ pub(super) fn forward<T: Element>(
         maximum: Span::from(&workspace.maximum).holds(sweep.cut.partial_rows(), "maximum")?,
         sum: Span::from(&workspace.sum).holds(sweep.cut.partial_rows(), "sum")?,
         output: output.holds(if with_output { sweep.cut.floats(inputs.problem.dim) } else { 0 }, "O")?,
-        ..common(inputs, workspace, config, sweep, true)?
+        ..common(inputs, workspace, sweep, true)?
     };
     // SAFETY: `common` and the lines above have checked every length that the kernel reads or writes.
     unsafe { launch(device, sweep.file, sweep.kernel, grid(sweep), &arguments) }
@@ -48,11 +50,13 @@ pub(super) fn backward<T: Element>(
     device: &Device,
     inputs: &Inputs<T>,
     workspace: &Workspace,
-    config: &LossConfig,
     sweep: &Sweep,
     with_masses: bool,
     own: Option<&Workspace>,
 ) -> Result<()> {
+    if inputs.config.get_hard_negatives().is_some() {
+        return hard_negatives::backward(device, inputs, workspace, sweep, with_masses);
+    }
     if sweep.kernels == Kernels::Mma {
         return stream_mma::backward(device, inputs, workspace, sweep);
     }
@@ -69,17 +73,16 @@ pub(super) fn backward<T: Element>(
         column_coefficient: of_own(|own| &own.coefficient, "the column coefficients")?,
         sum: masses.holds_or_null(sweep.cut.partial_rows(), "column masses")?,
         output: Span::from(&workspace.partials).holds(sweep.cut.floats(inputs.problem.dim), "partials")?,
-        ..common(inputs, workspace, config, sweep, false)?
+        ..common(inputs, workspace, sweep, false)?
     };
     // SAFETY: `common` and the lines above have checked every length that the kernel reads or writes.
     unsafe { launch(device, sweep.file, sweep.kernel, grid(sweep), &arguments) }
 }
 
-/// What both sweeps read; the bank only in the first.
-fn common<T: Element>(
+/// What all sweeps read; the bank not in the second.
+pub(super) fn common<T: Element>(
     inputs: &Inputs<T>,
     workspace: &Workspace,
-    config: &LossConfig,
     sweep: &Sweep,
     with_bank: bool,
 ) -> Result<arguments::Stream> {
@@ -93,6 +96,7 @@ fn common<T: Element>(
         bias: Span::from(&workspace.bias).holds(columns, "the column bias")?,
         item_ids: inputs.column_ids(workspace, columns)?,
         user_ids: inputs.user_ids.holds_or_null(problem.rows, "user ids")?,
+        labels: inputs.labels.ids.holds_or_null(problem.rows * inputs.labels.num_true, "labels")?,
         inverse_temperature: workspace.inverse_temperature(),
         reference: 0,
         coefficient: 0,
@@ -109,7 +113,9 @@ fn common<T: Element>(
         owned: sweep.cut.owners,
         tiles_per_split: int(sweep.tiles_per_split),
         aligned: i32::from(inputs.aligned(with_bank)),
-        link: link_kind(config.sweep_features().link),
+        link: link_kind(inputs.config.sweep_features().link),
+        num_true: int(inputs.labels.num_true),
+        padding: 0,
     })
 }
 

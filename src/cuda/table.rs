@@ -3,7 +3,7 @@
 use super::arguments::{self, Cut, scalars, table_state};
 use super::buffer::Buffer;
 use super::device::Device;
-use super::inputs::{Guards, Inputs, bind, bind_mut};
+use super::inputs::{Guards, Inputs, Labels, bind, bind_mut};
 use super::launch::{Grid, Span, int, launch, per_dtype};
 use super::module::{File, dtype_index};
 use super::output::read_loss;
@@ -11,9 +11,8 @@ use super::plan::Plan;
 use super::view::{View, ViewMut, view_of};
 use super::workspace::{Purpose, Sizes, Workspace};
 use super::{TableBatch, TableGradients, rows, stream};
-use crate::config::Link;
 use crate::table::{TableConfig, TableShape};
-use crate::{Dtype, Element, Error, LossConfig, Objective, Problem, Reduction, Result};
+use crate::{Element, Error, LossConfig, Reduction, Result};
 
 const GATHER: [&str; 3] = per_dtype!("table_gather");
 const ROW_GRADIENTS: [&str; 3] = per_dtype!("table_row_gradients");
@@ -25,7 +24,8 @@ const WHAT: &str = "the table loss's workspace";
 ///
 /// What the CPU refuses and the device cannot before anybody waits: a class outside the table becomes a row of NaN, which
 /// the loss shows, and [`TableLoss::unknown_ids`] counts it; an expected count of 0 makes the loss infinite or NaN; a class
-/// that is twice among a row's labels counts twice. Accidental hits are removed for one true class a row.
+/// that is twice among a row's labels counts twice. Each further true class of a row costs one comparison of ids for each
+/// sampled class and sweep where accidental hits are removed.
 #[derive(Debug)]
 pub struct TableLoss {
     device: Device,
@@ -86,6 +86,42 @@ impl TableOutput<'_> {
     }
 }
 
+/// The sweeps read rows of a multiple of so many f32.
+const ROW_FLOATS: usize = 4;
+
+/// Elements of the buffers that stand around the sweeps.
+struct Lengths {
+    rows: usize,
+    label_rows: usize,
+    sampled_rows: usize,
+    labels: usize,
+    named: usize,
+}
+
+impl Lengths {
+    fn of(shape: &TableShape) -> Self {
+        let width = shape.problem(ROW_FLOATS).dim;
+        let labels = shape.rows.saturating_mul(shape.num_true);
+        Self {
+            rows: shape.rows.saturating_mul(width),
+            label_rows: labels.saturating_mul(width),
+            sampled_rows: shape.sampled.saturating_mul(width),
+            labels,
+            named: shape.named(),
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        let floats = [self.rows, self.label_rows, self.sampled_rows, self.labels];
+        let floats = floats.into_iter().fold(0usize, usize::saturating_add);
+        let of_names = self.named.saturating_mul(size_of::<i64>() + size_of::<u32>());
+        floats
+            .saturating_mul(size_of::<f32>())
+            .saturating_add(of_names)
+            .saturating_add(table_state::WORDS * size_of::<u64>())
+    }
+}
+
 /// What one call launches with: arguments, and the inputs as the sweeps take them.
 struct Call {
     arguments: arguments::Table,
@@ -123,14 +159,29 @@ impl TableLoss {
         &self.config
     }
 
+    /// Device bytes that calls of this shape need beside inputs and outputs, known before anything is allocated.
+    pub fn workspace_bytes(&self, shape: &TableShape) -> usize {
+        let sweeps = self.with_hit_ids(shape, Sizes::all(&self.plan(shape)));
+        sweeps.bytes().saturating_add(Lengths::of(shape).bytes())
+    }
+
+    /// Allocates the workspace for shapes up to this one, so that no later call does. Kernels are loaded by the first call.
+    ///
+    /// # Errors
+    /// [`Error::OutOfDeviceMemory`], [`Error::Capturing`].
+    pub fn reserve(&mut self, shape: &TableShape) -> Result<()> {
+        let sizes = Sizes::all(&self.plan(shape));
+        self.ensure(shape, sizes)
+    }
+
     /// Loss only.
     ///
     /// # Errors
-    /// What does not fit, as [`crate::cpu::TableLoss::evaluate`]; [`Error::Incompatible`] for removing the hits of several
-    /// true classes; what the device says.
+    /// What does not fit, as [`crate::cpu::TableLoss::evaluate`]; what the device says.
     pub fn evaluate<T: Element>(&mut self, batch: &TableBatch<'_, T>) -> Result<TableOutput<'_>> {
-        let shape = self.shape(batch)?;
-        let plan = self.plan(batch, &shape, Purpose::Loss)?;
+        let shape = TableShape::new(batch, &self.config)?;
+        let plan = self.plan(&shape);
+        self.ensure(&shape, Sizes::of(&plan, Purpose::Loss))?;
         self.enqueue_loss(batch, &shape, plan, Purpose::Loss, &mut Guards::new())?;
         Ok(TableOutput { of: self, rows: shape.rows, has_gradient: false })
     }
@@ -144,9 +195,10 @@ impl TableLoss {
         batch: &TableBatch<'_, T>,
         gradients: &mut TableGradients<'_, G>,
     ) -> Result<TableOutput<'_>> {
-        let shape = self.shape(batch)?;
-        shape.check_gradients(gradients, batch.biases.is_some())?;
-        let plan = self.plan(batch, &shape, Purpose::Backward)?;
+        let shape = TableShape::new(batch, &self.config)?;
+        shape.check_gradients(gradients)?;
+        let plan = self.plan(&shape);
+        self.ensure(&shape, Sizes::of(&plan, Purpose::Backward))?;
         let mut guards = Guards::new();
         let call = self.enqueue_loss(batch, &shape, plan, Purpose::Backward, &mut guards)?;
         self.enqueue_gradients(call, &shape, gradients)?;
@@ -165,46 +217,27 @@ impl TableLoss {
         Ok(self.state.read(table_state::WORDS)?.get(index).copied().unwrap_or(0))
     }
 
-    fn shape<T: Element>(&self, batch: &TableBatch<'_, T>) -> Result<TableShape> {
-        let shape = TableShape::new(batch, &self.config)?;
-        if self.config.remove_accidental_hits && shape.num_true > 1 {
-            // The stream compares one id a row.
-            return Err(Error::Incompatible {
-                first: "remove_accidental_hits on CUDA",
-                second: "num_true above 1",
-                remedy: "keep accidental hits, give one true class a row, or use the CPU",
-            });
-        }
-        Ok(shape)
+    fn plan(&self, shape: &TableShape) -> Plan {
+        let config = LossConfig::of_link(self.config.link);
+        Plan::new(&self.device.hardware(), &shape.problem(ROW_FLOATS), &config)
     }
 
-    /// The sweeps' plan, and room for them.
-    fn plan<T: Element>(
-        &mut self,
-        batch: &TableBatch<'_, T>,
-        shape: &TableShape,
-        purpose: Purpose,
-    ) -> Result<Plan> {
-        // No column is any row's positive: true classes are not among the columns.
-        let problem = Problem {
-            rows: shape.rows,
-            dim: (shape.dim + usize::from(batch.biases.is_some())).next_multiple_of(4),
-            batch_columns: shape.sampled,
-            extra_columns: 0,
-            bank_columns: 0,
-            row_negatives: 0,
-            pool: None,
-            offset: shape.sampled,
-            dtype: Dtype::F32,
-        };
-        let config = LossConfig::new(1.0)?.objective(match self.config.link {
-            Link::Softmax => Objective::Softmax,
-            Link::Sigmoid => Objective::Sigmoid { bias: 0.0 },
-        })?;
-        let plan = Plan::new(&self.device.hardware(), &problem, &config);
-        self.sweeps.ensure(&Sizes::of(&plan, purpose))?;
-        self.ensure(shape, problem.dim)?;
-        Ok(plan)
+    /// Room for the sweeps, and for what stands around them.
+    fn ensure(&mut self, shape: &TableShape, sweeps: Sizes) -> Result<()> {
+        self.sweeps.ensure(&self.with_hit_ids(shape, sweeps))?;
+        let lengths = Lengths::of(shape);
+        self.rows.ensure(lengths.rows, WHAT)?;
+        self.label_rows.ensure(lengths.label_rows, WHAT)?;
+        self.sampled_rows.ensure(lengths.sampled_rows, WHAT)?;
+        self.ids.ensure(lengths.named, WHAT)?;
+        self.places.ensure(lengths.named, WHAT)?;
+        self.pulls.ensure(lengths.labels, WHAT)
+    }
+
+    /// The sampled classes, then each row's first label.
+    fn with_hit_ids(&self, shape: &TableShape, sweeps: Sizes) -> Sizes {
+        let wanted = self.config.remove_accidental_hits;
+        sweeps.with_item_ids(if wanted { shape.sampled.saturating_add(shape.rows) } else { 0 })
     }
 
     /// Gathers, sweeps, and makes the row losses and their reduction.
@@ -219,6 +252,10 @@ impl TableLoss {
         let (problem, config) = (*plan.problem(), *plan.config());
         let arguments = self.arguments(batch, shape, problem.dim, guards)?;
         let hit_ids = Span::from(&self.sweeps.item_ids).only_if(self.config.remove_accidental_hits);
+        let labels = Labels {
+            ids: Span::new(arguments.labels, shape.rows * shape.num_true),
+            num_true: shape.num_true,
+        };
         let row_weights = Span::new(arguments.row_weights, shape.rows);
         let inputs = Inputs::negatives(
             problem,
@@ -226,6 +263,7 @@ impl TableLoss {
             Span::from(&self.rows),
             Span::from(&self.sampled_rows),
             hit_ids,
+            if shape.num_true > 1 { labels } else { Labels::NONE },
             row_weights.only_if(arguments.row_weights != 0),
         );
         let call = Call { arguments, inputs, plan };
@@ -235,8 +273,8 @@ impl TableLoss {
         unsafe { launch(device, File::Table, GATHER[dtype_index(T::DTYPE)], Grid::warps(all), &arguments)? };
         let with_output = purpose != Purpose::Loss;
         let sweep = if with_output { plan.forward() } else { plan.loss() };
-        stream::forward(device, &call.inputs, workspace, &config, &sweep, with_output)?;
-        rows::merge(device, &call.inputs, workspace, &config, &sweep, with_output)?;
+        stream::forward(device, &call.inputs, workspace, &sweep, with_output)?;
+        rows::merge(device, &call.inputs, workspace, &sweep, with_output)?;
         // SAFETY: `arguments` has checked every length.
         unsafe { launch(device, File::Table, "table_objective", Grid::warps(shape.rows), &arguments)? };
         rows::reduce_losses(device, &call.inputs, workspace, self.config.reduction)?;
@@ -272,25 +310,13 @@ impl TableLoss {
         let dtype = dtype_index(G::DTYPE);
         // SAFETY: every length that the kernels read or write is checked above and in `arguments`.
         unsafe { launch(device, File::Table, ROW_GRADIENTS[dtype], Grid::warps(rows), arguments)? };
-        stream::backward(device, &call.inputs, &self.sweeps, call.plan.config(), &sweep, false, None)?;
+        stream::backward(device, &call.inputs, &self.sweeps, &sweep, false, None)?;
         // SAFETY: as above; places are below the number of names.
         unsafe {
             launch(device, File::Table, "table_first", Grid::warps(named), arguments)?;
             launch(device, File::Table, "table_places", Grid::one_block(), arguments)?;
             launch(device, File::Table, CLASS_GRADIENTS[dtype], Grid::warps(named), arguments)
         }
-    }
-
-    fn ensure(&mut self, shape: &TableShape, width: usize) -> Result<()> {
-        let labels = shape.rows * shape.num_true;
-        self.rows.ensure(shape.rows * width, WHAT)?;
-        self.label_rows.ensure(labels.saturating_mul(width), WHAT)?;
-        self.sampled_rows.ensure(shape.sampled * width, WHAT)?;
-        self.ids.ensure(shape.named(), WHAT)?;
-        self.pulls.ensure(labels, WHAT)?;
-        self.places.ensure(shape.named(), WHAT)?;
-        // The sampled classes, then each row's label.
-        self.sweeps.item_ids.ensure(shape.sampled + shape.rows, WHAT)
     }
 
     /// Everything that is known before the gradients.

@@ -57,7 +57,7 @@ pub(crate) struct Case {
     pub wants_extra_gradient: bool,
     pub row_negatives: Option<RowNegatives>,
     pub wants_row_negatives_gradient: bool,
-    /// Of batch, extra and row negatives, where they have log q.
+    /// Of batch, extra, users and row negatives, where they have log q.
     pub wants_log_q_gradient: bool,
     pub bank: Option<BankCase>,
     /// Only of a symmetric loss.
@@ -221,6 +221,10 @@ impl Case {
         self.wants_log_q_gradient && self.items.log_q.is_some()
     }
 
+    pub(crate) fn wants_user_log_q(&self) -> bool {
+        self.wants_log_q_gradient && self.user_log_q.is_some()
+    }
+
     pub(crate) fn wants_extra_log_q(&self) -> bool {
         self.wants_log_q_gradient && self.extra.as_ref().is_some_and(|extra| extra.log_q.is_some())
     }
@@ -300,7 +304,8 @@ impl Case {
         let own = sibling.row_negatives.as_mut().map(|negatives| &mut negatives.items);
         let items =
             std::iter::once(&mut sibling.items).chain(sibling.extra.as_mut()).chain(own).chain(pushes);
-        for log_q in items.filter_map(|items| items.log_q.as_mut()) {
+        let log_q = items.filter_map(|items| items.log_q.as_mut()).chain(sibling.user_log_q.as_mut());
+        for log_q in log_q {
             log_q.iter_mut().for_each(|x| *x = moved(*x, 2e-4));
         }
         sibling

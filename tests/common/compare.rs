@@ -38,7 +38,7 @@ struct Errors {
     extra: f64,
     row_negatives: f64,
     inverse_temperature: f64,
-    log_q: [f64; 3],
+    log_q: [f64; 4],
     bias: f64,
     probabilities: f64,
 }
@@ -55,6 +55,7 @@ impl Errors {
             log_q: [
                 distance(&low.d_log_q[..batch], &exact.d_log_q[..batch]),
                 distance(&low.d_log_q[batch..], &exact.d_log_q[batch..]),
+                distance(&low.d_user_log_q, &exact.d_user_log_q),
                 distance(&low.d_row_negatives_log_q, &exact.d_row_negatives_log_q),
             ],
             bias: sum_of_differences(&low.d_bias_rows, &exact.d_bias_rows),
@@ -181,6 +182,7 @@ fn within(case: &Case, exact: &oracle::Outputs, r: Errors, found: &Results) -> R
     for (k, (name, expected)) in [
         ("d_log_q", of_batch),
         ("extra d_log_q", of_extra),
+        ("d_user_log_q", &exact.d_user_log_q),
         ("row negatives' d_log_q", &exact.d_row_negatives_log_q),
     ]
     .into_iter()

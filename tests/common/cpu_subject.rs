@@ -69,6 +69,7 @@ impl Cpu {
         let mut d_own_log_q = vec![f32::NAN; d_own.len() / case.dim];
         let mut d_log_q = vec![f32::NAN; case.batch_columns()];
         let mut d_extra_log_q = vec![f32::NAN; case.extra_columns()];
+        let mut d_user_log_q = vec![f32::NAN; case.rows()];
         // Borrows the bank afresh each time: a push may stand between two of them.
         macro_rules! batch {
             () => {{
@@ -117,6 +118,9 @@ impl Cpu {
         if case.wants_extra_log_q() {
             gradients = gradients.extra_log_q(&mut d_extra_log_q);
         }
+        if case.wants_user_log_q() {
+            gradients = gradients.user_log_q(&mut d_user_log_q);
+        }
         if case.wants_row_negatives_gradient {
             gradients = gradients.row_negatives(&mut d_own);
         }
@@ -150,6 +154,7 @@ impl Cpu {
                 log_q: [
                     case.wants_log_q().then(|| widen(&d_log_q)),
                     case.wants_extra_log_q().then(|| widen(&d_extra_log_q)),
+                    case.wants_user_log_q().then(|| widen(&d_user_log_q)),
                     case.wants_row_negatives_log_q().then(|| widen(&d_own_log_q)),
                 ],
                 bias: output.d_bias().ok().map(f64::from),

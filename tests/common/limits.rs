@@ -100,7 +100,7 @@ pub(crate) fn exact_limits(subject: &mut impl Subject, case: &Case) -> Result<()
 pub(crate) fn symmetry(subject: &mut impl Subject, case: &Case) -> Result<(), String> {
     let mut case = plain(case).without_other_columns();
     case.config = case.config.all_negatives();
-    case.wants_log_q_gradient = false;
+    case.wants_log_q_gradient = true;
     let rows = case.rows();
     let first = case.offset * case.dim;
     case.items.embeddings = case.items.embeddings[first..first + case.users.len()].to_vec();
@@ -119,6 +119,8 @@ pub(crate) fn symmetry(subject: &mut impl Subject, case: &Case) -> Result<(), St
     };
     let same = forth.users == back.items && forth.items == back.users;
     require(same, "gradients change with their sides")?;
+    let same = forth.log_q[0] == back.log_q[2] && forth.log_q[2] == back.log_q[0];
+    require(same && forth.log_q[2].is_some(), "gradients of log q change with their sides")?;
     case.users.truncate(case.dim);
     case.items.embeddings.truncate(case.dim);
     case.items.item_ids.iter_mut().for_each(|ids| ids.truncate(1));

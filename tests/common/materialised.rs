@@ -15,7 +15,10 @@ pub(crate) fn evaluate(case: &Case, upstream: Option<&[f32]>) -> oracle::Outputs
     let one_way = Case { config: case.config.symmetric(false), ..case.clone() };
     let (forth, back) = (evaluate(&one_way, upstream), evaluate(&one_way.exchanged(), upstream));
     let mean = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| (a + b) / 2.0).collect::<Vec<f64>>();
+    let half = |values: &[f64]| values.iter().map(|x| x / 2.0).collect::<Vec<f64>>();
     oracle::Outputs {
+        d_log_q: half(&forth.d_log_q),
+        d_user_log_q: half(&back.d_log_q),
         row_losses: mean(&forth.row_losses, &back.row_losses),
         d_users: mean(&forth.d_users, &back.d_items),
         d_items: mean(&forth.d_items, &back.d_users),

@@ -24,8 +24,8 @@ pub(crate) struct GradientResults {
     pub extra: Option<Vec<f64>>,
     pub row_negatives: Option<Vec<f64>>,
     pub inverse_temperature: f64,
-    /// Of the batch, of the extra and of the row negatives; `None` when not asked for.
-    pub log_q: [Option<Vec<f64>>; 3],
+    /// Of the batch, of the extra negatives, of the users and of the row negatives; `None` when not asked for.
+    pub log_q: [Option<Vec<f64>>; 4],
     /// `None` but for the sigmoid link.
     pub bias: Option<f64>,
 }

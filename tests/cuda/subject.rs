@@ -153,6 +153,7 @@ impl<'g> Cuda<'g> {
         let mut d_own_log_q = Padded::<f32>::poisoned(gpu, own_len / case.dim);
         let mut d_log_q = Padded::<f32>::poisoned(gpu, case.batch_columns());
         let mut d_extra_log_q = Padded::<f32>::poisoned(gpu, case.extra_columns());
+        let mut d_user_log_q = Padded::<f32>::poisoned(gpu, case.rows());
         // Borrows the bank afresh each time: a push may stand between two of them.
         macro_rules! batch {
             () => {{
@@ -202,6 +203,9 @@ impl<'g> Cuda<'g> {
         if case.wants_extra_log_q() {
             gradients = gradients.extra_log_q(d_extra_log_q.view_mut());
         }
+        if case.wants_user_log_q() {
+            gradients = gradients.user_log_q(d_user_log_q.view_mut());
+        }
         if case.wants_row_negatives_gradient {
             gradients = gradients.row_negatives(d_own.view_mut());
         }
@@ -239,6 +243,7 @@ impl<'g> Cuda<'g> {
                 log_q: [
                     case.wants_log_q().then(|| widen(&d_log_q.read(gpu))),
                     case.wants_extra_log_q().then(|| widen(&d_extra_log_q.read(gpu))),
+                    case.wants_user_log_q().then(|| widen(&d_user_log_q.read(gpu))),
                     case.wants_row_negatives_log_q().then(|| widen(&d_own_log_q.read(gpu))),
                 ],
                 bias,

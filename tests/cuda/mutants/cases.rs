@@ -12,7 +12,7 @@ use crate::common::spec::{BankSpec, Spec};
 use crate::common::{edges, limits, properties};
 use crate::subject::Cuda;
 use crate::support::{Case, Gpu, OnDevice, Real, Results, Shape, bits, step};
-use crate::{bank, frequency, kernels, oracle, parameters, sampling, table};
+use crate::{bank, frequency, hard_negatives, kernels, oracle, parameters, sampling, table};
 
 /// A case. Which kernels it launches is measured.
 pub(super) struct FastCase {
@@ -123,15 +123,39 @@ pub(super) static CASES: &[FastCase] = &[
     property!("every option, bf16 to f32", everything(Bf16, F32, 26), properties::backward_matches_oracle),
     property!("every option, bf16 to f16", everything(Bf16, F16, 27), properties::backward_matches_oracle),
     property!("every option, bf16 to bf16", everything(Bf16, Bf16, 28), properties::backward_matches_oracle),
-    property!("both directions", symmetric(F32, 24), properties::backward_matches_oracle),
-    property!("both directions, f32, D = 100", symmetric(F32, 100), properties::backward_matches_oracle),
-    property!("both directions, f32, D = 200", symmetric(F32, 200), properties::backward_matches_oracle),
-    property!("both directions, f16, D = 24", symmetric(F16, 24), properties::backward_matches_oracle),
-    property!("both directions, f16, D = 100", symmetric(F16, 100), properties::backward_matches_oracle),
-    property!("both directions, f16, D = 200", symmetric(F16, 200), properties::backward_matches_oracle),
-    property!("both directions, bf16, D = 24", symmetric(Bf16, 24), properties::backward_matches_oracle),
-    property!("both directions, bf16, D = 100", symmetric(Bf16, 100), properties::backward_matches_oracle),
-    property!("both directions, bf16, D = 200", symmetric(Bf16, 200), properties::backward_matches_oracle),
+    property!(
+        "both directions",
+        Spec { log_q: false, ..symmetric(F32, F32, 24) },
+        properties::backward_matches_oracle
+    ),
+    property!("both directions, f32, D = 24", symmetric(F32, F32, 24), properties::backward_matches_oracle),
+    property!("both directions, f32, D = 100", symmetric(F32, F32, 100), properties::backward_matches_oracle),
+    property!("both directions, f32, D = 200", symmetric(F32, F32, 200), properties::backward_matches_oracle),
+    property!("both directions, f32 to f16", symmetric(F32, F16, 24), properties::backward_matches_oracle),
+    property!("both directions, f32 to bf16", symmetric(F32, Bf16, 24), properties::backward_matches_oracle),
+    property!("both directions, f16, D = 24", symmetric(F16, F32, 24), properties::backward_matches_oracle),
+    property!("both directions, f16, D = 100", symmetric(F16, F32, 100), properties::backward_matches_oracle),
+    property!("both directions, f16, D = 200", symmetric(F16, F32, 200), properties::backward_matches_oracle),
+    property!("both directions, f16 to f16", symmetric(F16, F16, 24), properties::backward_matches_oracle),
+    property!("both directions, f16 to bf16", symmetric(F16, Bf16, 24), properties::backward_matches_oracle),
+    property!("both directions, bf16, D = 24", symmetric(Bf16, F32, 24), properties::backward_matches_oracle),
+    property!(
+        "both directions, bf16, D = 100",
+        symmetric(Bf16, F32, 100),
+        properties::backward_matches_oracle
+    ),
+    property!(
+        "both directions, bf16, D = 200",
+        symmetric(Bf16, F32, 200),
+        properties::backward_matches_oracle
+    ),
+    property!("both directions, bf16 to f16", symmetric(Bf16, F16, 24), properties::backward_matches_oracle),
+    property!(
+        "both directions, bf16 to bf16",
+        symmetric(Bf16, Bf16, 24),
+        properties::backward_matches_oracle
+    ),
+    property!("both directions, log q outside", outside(), properties::backward_matches_oracle),
     property!("ties", metrics(), limits::ties_are_the_positives),
     case!("descent", FEW, parameters::descent),
     case!("parameters of one's own", FEW, parameters::own_parameters),
@@ -144,9 +168,28 @@ pub(super) static CASES: &[FastCase] = &[
     property!("zero rows", bare(), edges::zero_rows_normalised),
     property!("extreme norms", bare(), edges::extreme_norms_normalised),
     property!("neutral options", everything(F32, F32, 4), edges::neutral_options),
+    case!("hard negatives, f32", FEW, hard_negatives::shapes::<f32>),
+    case!("hard negatives, f32, many parts", MANY, hard_negatives::shapes::<f32>),
+    case!("hard negatives of a bank, f32", FEW, hard_negatives::bank_slots::<f32>),
+    case!("hard negatives, f32, NaN and infinity", FEW, hard_negatives::extremes::<f32>),
+    case!("hard negatives, f32, normalized", FEW, hard_negatives::normalized::<f32>),
+    case!("hard negatives, f32, in order", FEW, hard_negatives::orders::<f32>),
+    case!("hard negatives, f16", FEW, hard_negatives::shapes::<f16>),
+    case!("hard negatives, f16, many parts", MANY, hard_negatives::shapes::<f16>),
+    case!("hard negatives of a bank, f16", FEW, hard_negatives::bank_slots::<f16>),
+    case!("hard negatives, f16, NaN and infinity", FEW, hard_negatives::extremes::<f16>),
+    case!("hard negatives, f16, normalized", FEW, hard_negatives::normalized::<f16>),
+    case!("hard negatives, f16, in order", FEW, hard_negatives::orders::<f16>),
+    case!("hard negatives, bf16", FEW, hard_negatives::shapes::<bf16>),
+    case!("hard negatives, bf16, many parts", MANY, hard_negatives::shapes::<bf16>),
+    case!("hard negatives of a bank, bf16", FEW, hard_negatives::bank_slots::<bf16>),
+    case!("hard negatives, bf16, NaN and infinity", FEW, hard_negatives::extremes::<bf16>),
+    case!("hard negatives, bf16, normalized", FEW, hard_negatives::normalized::<bf16>),
+    case!("hard negatives, bf16, in order", FEW, hard_negatives::orders::<bf16>),
     case!("class tables", FEW, table::every_kernel),
     case!("wide class tables", FEW, table::wide),
     case!("several true classes", FEW, table::several),
+    case!("hits of several true classes", FEW, table::hits_of_several),
     case!("many classes", FEW, table::many),
     case!("unknown classes", FEW, table::unknown_classes),
     case!("frequencies", FEW, frequency::every_kernel),
@@ -394,8 +437,15 @@ fn weighted_mean() -> Spec {
     Spec { reduction: Reduction::WeightedMean, bank: None, upstream: false, ..everything(F32, F32, 9) }
 }
 
-fn symmetric(dtype: Dtype, dim: usize) -> Spec {
-    Spec { symmetric: Some(true), offset: 0, surplus: 0, dtype, dim, ..bare() }
+/// Log q on either side and inside the temperature, where it moves logits by a few.
+fn symmetric(dtype: Dtype, gradient_dtype: Dtype, dim: usize) -> Spec {
+    let log_q =
+        Spec { log_q: true, log_q_inside: true, logq_scale: 0.02, wants_log_q_gradient: true, ..bare() };
+    Spec { symmetric: Some(true), offset: 0, surplus: 0, dtype, gradient_dtype, dim, ..log_q }
+}
+
+fn outside() -> Spec {
+    Spec { log_q_inside: false, corrected: false, logq_scale: 0.2, ..symmetric(F32, F32, 24) }
 }
 
 /// Loss alone, then gradients.
