@@ -5,20 +5,25 @@
 #include "cell.cuh"
 #include "tile.cuh"
 
-// Shared memory of a block. The chunks of the score product and the piece of the output product are never
-// alive at the same time.
+// What a block needs for the scores of a tile. The chunks of the score product and what follows it are never alive at
+// the same time: the piece of the output product here, the logits that hard_negatives.cu chooses from.
 template <typename T>
-struct StreamShared {
+struct TileShared {
     union {
         struct {
             float owned[DEPTH * PITCH];
             float streamed[DEPTH * PITCH];
         } chunk;
         float piece[TILE * PIECE];
+        float logits[TILE * TILE]; // [owned][streamed]
     };
-    float weights[TILE * PITCH]; // [streamed][owned]
     Side<T> owned;
     Side<T> streamed;
+};
+
+template <typename T>
+struct StreamShared : TileShared<T> {
+    float weights[TILE * PITCH]; // [streamed][owned]
     // Of each owned row, where they are wanted; only the first thread of a row's half warp touches them.
     float moment[TILE];
     unsigned counts[COUNTS][TILE];
@@ -58,9 +63,14 @@ label_hits(const Side<T>& columns, int tx, int ty, i64 first_row, const StreamAr
 }
 
 // A row's own positive lies at row - column == diagonal; TILE when the tile has none.
+__device__ __forceinline__ int diagonal_of(i64 first_row, i64 first_column, int offset) {
+    const i64 distance = first_column - first_row - offset;
+    return distance > -TILE && distance < TILE ? static_cast<int>(distance) : TILE;
+}
+
 template <typename T, bool BACKWARD_MODE>
 __device__ __forceinline__ Skipped tile_skipped(
-    const StreamShared<T>& shared, int tx, int ty, int diagonal, i64 first_row, const StreamArguments& a) {
+    const TileShared<T>& shared, int tx, int ty, int diagonal, i64 first_row, const StreamArguments& a) {
     const Side<T>& rows = BACKWARD_MODE ? shared.streamed : shared.owned;
     const Side<T>& columns = BACKWARD_MODE ? shared.owned : shared.streamed;
     unsigned skipped = 0;
@@ -94,7 +104,7 @@ __device__ __forceinline__ Skipped tile_skipped(
 // Turns scores into logits z, -inf where the cell takes no part.
 template <typename T, bool BACKWARD_MODE>
 __device__ __forceinline__ void tile_logits(
-    float (&scores)[4][4], const StreamShared<T>& shared, int tx, int ty, unsigned skipped,
+    float (&scores)[4][4], const TileShared<T>& shared, int tx, int ty, unsigned skipped,
     float inverse_temperature) {
     const Side<T>& columns = BACKWARD_MODE ? shared.owned : shared.streamed;
 #pragma unroll

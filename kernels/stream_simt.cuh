@@ -19,7 +19,7 @@ enum StreamMode { LOSS, FORWARD, BACKWARD };
 // the same bits. Starts with a read of `side`s that a barrier has published.
 template <typename T>
 __device__ __forceinline__ void
-tile_scores(float (&scores)[4][4], StreamShared<T>& shared, int tx, int ty, int dim, bool aligned) {
+tile_scores(float (&scores)[4][4], TileShared<T>& shared, int tx, int ty, int dim, bool aligned) {
 #pragma unroll
     for (int i = 0; i < 4; i++) {
 #pragma unroll
@@ -161,8 +161,7 @@ __device__ __forceinline__ void stream(const StreamArguments& a) {
         tile_scores(scores, shared, tx, ty, dim, aligned);
         const i64 first_row = BACKWARD_MODE ? first : first_owner;
         const i64 first_column = BACKWARD_MODE ? first_owner : first;
-        const i64 distance = first_column - first_row - a.offset;
-        const int diagonal = distance > -TILE && distance < TILE ? static_cast<int>(distance) : TILE;
+        const int diagonal = diagonal_of(first_row, first_column, a.offset);
         const Skipped skipped = tile_skipped<T, BACKWARD_MODE>(shared, tx, ty, diagonal, first_row, a);
         if constexpr (BACKWARD_MODE) {
             if (a.row_bias != nullptr) {

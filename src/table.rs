@@ -247,6 +247,8 @@ impl TableShape {
             batch_columns: self.sampled,
             extra_columns: 0,
             bank_columns: 0,
+            row_negatives: 0,
+            pool: None,
             offset: self.sampled,
             dtype: Dtype::F32,
         }

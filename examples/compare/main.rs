@@ -4,6 +4,11 @@
 //! The model, the batches, the optimizer and the evaluation are those of the example `train`, whose files this
 //! one shares; `scheme.rs` holds what differs: a few lines a scheme.
 
+#[path = "../train/class_table.rs"]
+mod class_table;
+#[cfg(feature = "cuda")]
+#[path = "../train/class_table_cuda.rs"]
+mod class_table_cuda;
 #[path = "../train/data/mod.rs"]
 mod data;
 #[path = "../train/device.rs"]
@@ -12,6 +17,8 @@ mod device;
 mod evaluate;
 #[path = "../train/options.rs"]
 mod options;
+#[path = "../train/pools.rs"]
+mod pools;
 #[path = "../train/random.rs"]
 mod random;
 #[path = "../train/sampling.rs"]
@@ -26,12 +33,12 @@ mod tower;
 #[path = "../train/trainer.rs"]
 mod trainer;
 
+mod plot;
+mod records;
 mod scheme;
 mod table;
 #[cfg(test)]
 mod tests;
-
-use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
@@ -39,10 +46,11 @@ use indicatif::ProgressBar;
 
 use crate::data::Split;
 use crate::device::Device;
-use crate::evaluate::{Metrics, evaluate};
+use crate::evaluate::evaluate;
 use crate::options::Options;
+use crate::records::{Fingerprints, Records};
 use crate::scheme::{SCHEMES, Scheme};
-use crate::table::{Row, Table};
+use crate::table::{Row, Table, median};
 use crate::trainer::Trainer;
 
 /// Compares training schemes: one model, one protocol, several seeds.
@@ -60,6 +68,11 @@ struct CompareOptions {
     /// Prints the names of the schemes and what they are, and stops.
     #[arg(long)]
     list: bool,
+
+    /// Keeps the runs of compare.csv that were made with the same options on the same data, and makes the others.
+    /// (A change of the code it cannot see.)
+    #[arg(long)]
+    resume: bool,
 
     #[command(flatten)]
     train: Options,
@@ -82,22 +95,33 @@ fn run(options: &CompareOptions) -> Result<Table> {
     ensure!(options.seeds >= 1, "--seeds must be at least 1");
     options.train.check()?;
     let schemes = chosen(&options.schemes)?;
+    // What does not go with a scheme is an error now, not hours later.
+    for scheme in &schemes {
+        scheme.applied(&options.train).with_context(|| format!("scheme {}", scheme.name))?;
+    }
     let (device, name) = Device::open(options.train.device)?;
     println!("device: {name}");
-    let mut table = Table::default();
-    for seed in options.train.seed..options.train.seed + options.seeds {
+    let fingerprints = Fingerprints::new(&options.train)?;
+    let mut records = Records::open(&options.train.out, options.resume.then_some(&fingerprints))?;
+    for seed in options.train.seed..=options.train.seed.saturating_add(options.seeds - 1) {
         let train = Options { seed, ..options.train.clone() };
         let (interactions, _) = train.load()?;
         let split = Split::new(&interactions)?;
-        table.add(most_popular(&split, seed));
+        if !records.has(MOST_POPULAR, seed) {
+            records.add(most_popular(&split, seed), &fingerprints)?;
+        }
         for scheme in &schemes {
-            let row = train_under(scheme, train.clone(), &split, &device)
+            if records.has(scheme.name, seed) {
+                println!("seed {seed} {:<24} kept", scheme.name);
+                continue;
+            }
+            let row = train_under(scheme, &train, &split, &device)
                 .with_context(|| format!("scheme {}", scheme.name))?;
             println!("{}", row.line());
-            table.add(row);
+            records.add(row, &fingerprints)?;
         }
     }
-    Ok(table)
+    Ok(records.table())
 }
 
 /// The schemes with these names, all if none is given.
@@ -112,27 +136,32 @@ fn chosen(names: &[String]) -> Result<Vec<&'static Scheme>> {
     names.iter().map(find).collect()
 }
 
-fn train_under(scheme: &Scheme, mut options: Options, split: &Split, device: &Device) -> Result<Row> {
-    (scheme.options)(&mut options);
-    let config = (scheme.loss)(options.loss_config()?)?;
+fn train_under(scheme: &Scheme, options: &Options, split: &Split, device: &Device) -> Result<Row> {
+    let (options, config) = scheme.applied(options)?;
     let mut trainer = Trainer::new(&options, config, split, device)?;
-    let mut seconds = 0.0;
+    let (mut losses, mut seconds) = (Vec::new(), Vec::new());
     for _ in 0..options.epochs {
-        let begun = Instant::now();
-        trainer.epoch(&ProgressBar::hidden())?;
-        seconds += begun.elapsed().as_secs_f64();
+        let passed = trainer.epoch(&ProgressBar::hidden())?;
+        losses.push(passed.loss);
+        seconds.extend(passed.seconds);
     }
-    let steps = options.epochs * trainer.batches();
     let metrics = trainer.evaluate(&split.tail());
-    Ok(Row::new(scheme.name, options.seed, metrics, Some(1e3 * seconds / steps.max(1) as f64)))
+    Ok(Row {
+        first_loss: losses.first().copied(),
+        last_loss: losses.last().copied(),
+        step_ms: median(&seconds).map(|seconds| 1e3 * seconds),
+        ..Row::new(scheme.name, options.seed, metrics)
+    })
 }
 
-/// The list that needs no training.
+/// The row of the list that needs no training.
+const MOST_POPULAR: &str = "most-popular";
+
 fn most_popular(split: &Split, seed: u64) -> Row {
-    let metrics: Metrics = evaluate(split, &split.tail(), |_, scores| {
+    let metrics = evaluate(split, &split.tail(), |_, scores| {
         for (score, &count) in scores.iter_mut().zip(&split.counts) {
             *score = count as f32;
         }
     });
-    Row::new("most-popular", seed, metrics, None)
+    Row::new(MOST_POPULAR, seed, metrics)
 }

@@ -3,13 +3,15 @@
 #[cfg(feature = "cuda")]
 use anyhow::Context;
 use anyhow::Result;
-use inbatch::LossConfig;
-use inbatch::bank::BankConfig;
 #[cfg(feature = "cuda")]
 use inbatch::cuda;
+use inbatch::table::TableConfig;
 
+use crate::class_table::CpuClassStep;
+#[cfg(feature = "cuda")]
+use crate::class_table_cuda::CudaClassStep;
 use crate::options::DeviceChoice;
-use crate::step::{CpuStep, Step};
+use crate::step::{CpuStep, Step, StepConfig};
 #[cfg(feature = "cuda")]
 use crate::step_cuda::CudaStep;
 
@@ -55,12 +57,21 @@ impl Device {
         }
     }
 
-    /// The loss, and a memory bank if there is to be one, on this device.
-    pub(crate) fn step(&self, config: LossConfig, bank: Option<BankConfig>) -> Result<Box<dyn Step>> {
+    /// The loss over the batch's items, and a memory bank if there is to be one, on this device.
+    pub(crate) fn step(&self, config: StepConfig) -> Result<Box<dyn Step>> {
         Ok(match self {
-            Device::Cpu => Box::new(CpuStep::new(config, bank)?),
+            Device::Cpu => Box::new(CpuStep::new(config)?),
             #[cfg(feature = "cuda")]
-            Device::Cuda(device) => Box::new(CudaStep::new(device, config, bank)?),
+            Device::Cuda(device) => Box::new(CudaStep::new(device, config)?),
+        })
+    }
+
+    /// The loss over a class table on this device.
+    pub(crate) fn class_step(&self, config: TableConfig) -> Result<Box<dyn Step>> {
+        Ok(match self {
+            Device::Cpu => Box::new(CpuClassStep::new(config)),
+            #[cfg(feature = "cuda")]
+            Device::Cuda(device) => Box::new(CudaClassStep::new(device, config)?),
         })
     }
 }

@@ -5,10 +5,14 @@
 //! what any trainer has around it: data, two embedding tables with their optimizer, batches,
 //! evaluation, a report.
 
+mod class_table;
+#[cfg(feature = "cuda")]
+mod class_table_cuda;
 mod data;
 mod device;
 mod evaluate;
 mod options;
+mod pools;
 mod random;
 mod report;
 mod sampling;
@@ -87,11 +91,9 @@ fn run(options: &Options) -> Result<Outcome> {
     let mut curve = Vec::with_capacity(options.epochs);
     for epoch in 1..=options.epochs {
         let bar = progress_bar(epoch, options.epochs, trainer.batches());
-        let begun = Instant::now();
-        let loss = trainer.epoch(&bar)?;
-        let seconds = begun.elapsed().as_secs_f64();
+        let passed = trainer.epoch(&bar)?;
         bar.finish_and_clear();
-        let row = Epoch::new(epoch, loss, trainer.evaluate(&tail), seconds);
+        let row = Epoch::new(epoch, passed.loss, trainer.evaluate(&tail), passed.seconds.iter().sum());
         println!("{}", row.line());
         report.epoch(&row)?;
         curve.push(row);

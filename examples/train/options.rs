@@ -6,6 +6,7 @@ use std::str::FromStr;
 use anyhow::{Result, ensure};
 use clap::{ArgAction, Parser, ValueEnum};
 use inbatch::LossConfig;
+use inbatch::table::TableConfig;
 
 use crate::data::{self, Columns, Interactions, Planted};
 
@@ -46,7 +47,8 @@ pub(crate) struct Options {
     pub(crate) items: usize,
 
     /// Negatives of a row: the batch's other items; those and uniform ones (mixed negative
-    /// sampling); or those and the items of earlier batches (cross-batch negatives).
+    /// sampling); those and uniform, popular and cold ones; or those and the items of earlier
+    /// batches (cross-batch negatives).
     #[arg(long, value_enum, default_value_t = Negatives::InBatch)]
     pub(crate) negatives: Negatives,
 
@@ -58,6 +60,23 @@ pub(crate) struct Options {
     #[arg(long, value_name = "N")]
     pub(crate) bank_capacity: Option<usize>,
 
+    /// Sampled classes instead of the batch's items: a loss over the class table that the item tower
+    /// is, each class with a bias.
+    #[arg(long, value_enum, value_name = "LOSS")]
+    pub(crate) class_table: Option<ClassTable>,
+
+    /// Classes drawn for a batch with --class-table [default: the batch size, at most half of the items].
+    #[arg(long, value_name = "N")]
+    pub(crate) sampled: Option<usize>,
+
+    /// Average the loss of users among items and that of items among users.
+    #[arg(long)]
+    pub(crate) symmetric: bool,
+
+    /// Correct users by their log q too, where --symmetric makes them negatives.
+    #[arg(long, requires = "symmetric")]
+    pub(crate) logq_users: bool,
+
     /// Batches before the memory bank is read with --negatives cbns [default: two epochs].
     #[arg(long, value_name = "N")]
     pub(crate) bank_warm_up: Option<u64>,
@@ -66,8 +85,8 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = true, action = ArgAction::Set, value_name = "BOOL")]
     pub(crate) logq: bool,
 
-    /// Where --logq gets the probabilities from: exact counts of the training pairs, or the streaming
-    /// estimator, which learns them from the batches as they pass.
+    /// Where --logq gets the probabilities from: exact counts of the training pairs, or an estimator that
+    /// learns them from the batches as they pass.
     #[arg(long, value_enum, default_value_t = Frequency::Exact)]
     pub(crate) frequency: Frequency,
 
@@ -86,6 +105,14 @@ pub(crate) struct Options {
     /// Scores are divided by this.
     #[arg(long, default_value_t = 0.15)]
     pub(crate) temperature: f32,
+
+    /// Learn the temperature, from there, between 0.01 and 1.
+    #[arg(long)]
+    pub(crate) learn_temperature: bool,
+
+    /// Drop positives of popular items as word2vec does, above this share of the training pairs: 1e-5 to 1e-3.
+    #[arg(long, value_name = "SHARE")]
+    pub(crate) down_sample: Option<f64>,
 
     /// Embedding dimension of both towers.
     #[arg(long, default_value_t = 64)]
@@ -107,7 +134,7 @@ pub(crate) struct Options {
     #[arg(long)]
     pub(crate) learning_rate: Option<f32>,
 
-    /// Seed of the generated data, the initial tables, the batches and the uniform negatives.
+    /// Seed of the generated data, the initial tables, the batches and the sampled negatives.
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,
 
@@ -133,11 +160,40 @@ impl Options {
             cbns || (self.bank_capacity.is_none() && self.bank_warm_up.is_none()),
             "--bank-capacity and --bank-warm-up have an effect with --negatives cbns only"
         );
-        let streaming = self.frequency == Frequency::Streaming;
-        ensure!(!streaming || self.logq, "--frequency streaming has an effect with --logq true only");
+        let learnt = self.frequency != Frequency::Exact;
+        ensure!(!learnt || self.logq, "--frequency has an effect with --logq true only");
+        let pools = matches!(self.negatives, Negatives::Mns | Negatives::Pools);
         ensure!(
-            !streaming || !mns,
-            "--frequency streaming knows the batch's own items only: with --negatives mns use exact"
+            !learnt || !pools,
+            "an estimator knows the batch's own items only: with --negatives mns or pools use --frequency exact"
+        );
+        ensure!(
+            !self.symmetric || self.negatives == Negatives::InBatch,
+            "--symmetric ranks the batch's users and items only: use --negatives in-batch"
+        );
+        match self.class_table {
+            Some(loss) => self.check_class_table(loss),
+            None => {
+                ensure!(self.sampled.is_none(), "--sampled has an effect with --class-table only");
+                Ok(())
+            }
+        }
+    }
+
+    /// What a loss over a class table has no place for.
+    fn check_class_table(&self, loss: ClassTable) -> Result<()> {
+        for (given, option) in [
+            (self.negatives != Negatives::InBatch, "--negatives"),
+            (self.frequency != Frequency::Exact, "--frequency"),
+            (self.symmetric, "--symmetric"),
+            (self.exclude_same_user, "--exclude-same-user"),
+            (self.learn_temperature, "--learn-temperature"),
+        ] {
+            ensure!(!given, "{option} has no effect with --class-table: its negatives are sampled classes");
+        }
+        ensure!(
+            loss != ClassTable::Neg || !self.logq,
+            "--class-table neg is nce without log q: say --logq false"
         );
         Ok(())
     }
@@ -170,15 +226,18 @@ impl Options {
         Ok(LossConfig::new(self.temperature)?
             .normalize(self.normalize)
             .exclude_same_item(self.exclude_same_item)
-            .exclude_same_user(self.exclude_same_user))
+            .exclude_same_user(self.exclude_same_user)
+            .symmetric(self.symmetric))
     }
 
-    /// Uniform negatives of a batch: none unless mixed negatives are asked for.
-    pub(crate) fn uniform_negatives(&self, batch_size: usize) -> usize {
-        match self.negatives {
-            Negatives::Mns => self.uniform.unwrap_or(batch_size),
-            Negatives::InBatch | Negatives::Cbns => 0,
+    /// The loss over a class table that these options ask for.
+    pub(crate) fn table_config(&self, loss: ClassTable) -> TableConfig {
+        match loss {
+            ClassTable::SampledSoftmax => TableConfig::sampled_softmax(),
+            ClassTable::Nce | ClassTable::Neg => TableConfig::nce(),
         }
+        .subtract_log_q(self.logq)
+        .remove_accidental_hits(self.exclude_same_item)
     }
 }
 
@@ -189,6 +248,8 @@ pub(crate) enum Negatives {
     InBatch,
     /// Mixed negative sampling: the batch and uniform negatives.
     Mns,
+    /// The batch and, as many again, uniform, popular and cold items: half, a quarter, a quarter.
+    Pools,
     /// Cross-batch negative sampling: the batch and a memory bank.
     Cbns,
 }
@@ -198,8 +259,23 @@ pub(crate) enum Negatives {
 pub(crate) enum Frequency {
     /// Counts of the training pairs.
     Exact,
+    /// Counts of the batches so far.
+    Counting,
     /// The mean interval between two sightings of an item (Yi et al. 2019).
     Streaming,
+    /// The last interval between two sightings, clipped to 1..1000 batches.
+    LastInterval,
+}
+
+/// A loss over a class table, and what samples its classes.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ClassTable {
+    /// Sampled softmax; log-uniform classes without replacement.
+    SampledSoftmax,
+    /// Noise-contrastive estimation; log-uniform classes without replacement.
+    Nce,
+    /// Negative sampling; classes by their counts to the power of 0.75.
+    Neg,
 }
 
 /// The update rule.

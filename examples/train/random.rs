@@ -6,10 +6,12 @@ use rand::rngs::ChaCha8Rng;
 /// What random numbers are drawn for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Purpose {
-    /// The order of training pairs and the uniform negatives.
+    /// The order of training pairs.
     Batches,
     /// The initial embedding tables.
     Tables,
+    /// The seeds of the library's samplers.
+    Samplers,
     /// Tastes and traits of the generated catalogue.
     Catalogue,
     /// The interactions of one generated user: the same whichever thread draws them.
@@ -23,6 +25,7 @@ pub(crate) fn generator(seed: u64, purpose: Purpose) -> ChaCha8Rng {
         Purpose::Batches => 0,
         Purpose::Tables => 1,
         Purpose::Catalogue => 2,
+        Purpose::Samplers => u64::MAX,
         Purpose::History(user) => 3 + u64::from(user),
     });
     rng

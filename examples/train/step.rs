@@ -6,9 +6,10 @@ use std::ops::Range;
 
 use anyhow::Result;
 use inbatch::bank::BankConfig;
-use inbatch::{LossConfig, cpu};
+use inbatch::{LearnedTemperature, LossConfig, Objective, cpu};
 
 /// Inputs of a step in host memory: `B` pairs and `E` further items.
+#[derive(Clone, Default)]
 pub(crate) struct HostBatch {
     pub(crate) dim: usize,
     /// `[B]`
@@ -17,23 +18,22 @@ pub(crate) struct HostBatch {
     pub(crate) item_ids: Vec<i64>,
     /// `[B, dim]`
     pub(crate) users: Vec<f32>,
-    /// `[B + E, dim]`
+    /// `[B + E, dim]`; for a loss over a class table the whole table, `[classes, dim]`.
     pub(crate) items: Vec<f32>,
+    /// `[classes]` of a class table, or empty.
+    pub(crate) biases: Vec<f32>,
     /// `[B + E]`, or empty without the correction.
     pub(crate) log_q: Vec<f32>,
+    /// `[B]` the same of users as negatives of items, or empty.
+    pub(crate) user_log_q: Vec<f32>,
+    /// `[B]` weights of the pairs, or empty.
+    pub(crate) weights: Vec<f32>,
 }
 
 impl HostBatch {
     /// An empty batch.
     pub(crate) fn new(dim: usize) -> Self {
-        Self {
-            dim,
-            user_ids: Vec::new(),
-            item_ids: Vec::new(),
-            users: Vec::new(),
-            items: Vec::new(),
-            log_q: Vec::new(),
-        }
+        Self { dim, ..Self::default() }
     }
 
     /// `B`.
@@ -49,11 +49,17 @@ impl HostBatch {
     }
 }
 
-/// Gradients of a step, of the shapes of [`HostBatch`]'s `users` and `items`.
+/// Gradients of a step.
 #[derive(Default)]
 pub(crate) struct HostGradients {
+    /// `[B, dim]`
     pub(crate) users: Vec<f32>,
+    /// `[n]` the items that get a gradient; the same one several times, or not.
+    pub(crate) item_ids: Vec<i64>,
+    /// `[n, dim]`
     pub(crate) items: Vec<f32>,
+    /// `[n]` for a class table with biases, or empty.
+    pub(crate) biases: Vec<f32>,
 }
 
 /// Something that runs the loss on one batch: the CPU or a GPU.
@@ -62,15 +68,33 @@ pub(crate) trait Step {
     fn step(&mut self, batch: &HostBatch, gradients: &mut HostGradients) -> Result<f32>;
 }
 
+/// What a step computes with the items of the batch as negatives.
+#[derive(Clone, Copy)]
+pub(crate) struct StepConfig {
+    pub(crate) loss: LossConfig,
+    /// For cross-batch negatives.
+    pub(crate) bank: Option<BankConfig>,
+    /// For a temperature that is learnt, and with it the bias of the sigmoid.
+    pub(crate) learned: Option<LearnedTemperature>,
+}
+
+/// Step size of the temperature's logarithm and of the sigmoid's bias, by plain gradient descent.
+pub(crate) const PARAMETER_RATE: f32 = 0.01;
+
 /// The loss and, for cross-batch negatives, the memory bank on the CPU.
 pub(crate) struct CpuStep {
     loss: cpu::InBatchLoss,
     bank: Option<cpu::MemoryBank<f32>>,
+    learned: Option<LearnedTemperature>,
 }
 
 impl CpuStep {
-    pub(crate) fn new(config: LossConfig, bank: Option<BankConfig>) -> Result<Self> {
-        Ok(Self { loss: cpu::InBatchLoss::new(config)?, bank: bank.map(cpu::MemoryBank::new).transpose()? })
+    pub(crate) fn new(config: StepConfig) -> Result<Self> {
+        Ok(Self {
+            loss: cpu::InBatchLoss::new(config.loss)?,
+            bank: config.bank.map(cpu::MemoryBank::new).transpose()?,
+            learned: config.learned,
+        })
     }
 }
 
@@ -83,6 +107,13 @@ impl Step for CpuStep {
         if !batch.log_q.is_empty() {
             inputs = inputs.log_q(&batch.log_q[..rows]);
         }
+        if !batch.user_log_q.is_empty() {
+            inputs = inputs.user_log_q(&batch.user_log_q);
+        }
+        if !batch.weights.is_empty() {
+            inputs = inputs.weights(&batch.weights);
+        }
+        gradients.item_ids.clone_from(&batch.item_ids);
         gradients.users.resize(batch.users.len(), 0.0);
         gradients.items.resize(batch.items.len(), 0.0);
         let (d_items, d_extra) = gradients.items.split_at_mut(rows * dim);
@@ -95,10 +126,20 @@ impl Step for CpuStep {
             inputs = inputs.bank(bank);
         }
 
-        let loss = self.loss.step(&inputs, &mut outputs)?.loss()?;
+        let mut config = *self.loss.config();
+        let output = self.loss.step(&inputs, &mut outputs)?;
+        let loss = output.loss()?;
         // After the loss: a batch must not meet its own items in the bank.
         if let Some(bank) = &mut self.bank {
             bank.push(&batch.columns(0..rows))?;
+        }
+        if let Some(learned) = &mut self.learned {
+            learned.descend(PARAMETER_RATE, output.d_inverse_temperature()?)?;
+            if let Objective::Sigmoid { bias } = config.get_objective() {
+                let bias = bias - PARAMETER_RATE * output.d_bias()?;
+                config = config.objective(Objective::Sigmoid { bias })?;
+            }
+            self.loss.set_config(config.with_temperature(learned.temperature())?);
         }
         Ok(loss)
     }

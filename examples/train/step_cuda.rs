@@ -8,25 +8,26 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use anyhow::{Result, anyhow};
-use inbatch::bank::BankConfig;
-use inbatch::cuda::cudarc::driver::{CudaSlice, CudaStream, DeviceRepr, DriverError, ValidAsZeroBits};
-use inbatch::{LossConfig, cuda};
+use inbatch::cuda::cudarc::driver::{CudaSlice, CudaStream, DriverError};
+use inbatch::{LearnedTemperature, Objective, cuda};
 
-use crate::step::{HostBatch, HostGradients, Step};
+use crate::step::{HostBatch, HostGradients, PARAMETER_RATE, Step, StepConfig};
 
 /// The loss and, for cross-batch negatives, the memory bank on a GPU.
 pub(crate) struct CudaStep {
     loss: cuda::InBatchLoss,
     bank: Option<cuda::MemoryBank<f32>>,
+    learned: Option<LearnedTemperature>,
     stream: Arc<CudaStream>,
     buffers: Option<(DeviceBatch, DeviceGradients)>,
 }
 
 impl CudaStep {
-    pub(crate) fn new(device: &cuda::Device, config: LossConfig, bank: Option<BankConfig>) -> Result<Self> {
+    pub(crate) fn new(device: &cuda::Device, config: StepConfig) -> Result<Self> {
         Ok(Self {
-            loss: cuda::InBatchLoss::new(device, config)?,
-            bank: bank.map(|config| cuda::MemoryBank::new(device, config)).transpose()?,
+            loss: cuda::InBatchLoss::new(device, config.loss)?,
+            bank: config.bank.map(|config| cuda::MemoryBank::new(device, config)).transpose()?,
+            learned: config.learned,
             stream: device.stream().clone(),
             buffers: None,
         })
@@ -49,6 +50,12 @@ impl Step for CudaStep {
         if let Some(log_q) = &on_device.log_q {
             inputs = inputs.log_q(log_q.slice(..rows));
         }
+        if let Some(user_log_q) = &on_device.user_log_q {
+            inputs = inputs.user_log_q(user_log_q);
+        }
+        if let Some(weights) = &on_device.weights {
+            inputs = inputs.weights(weights);
+        }
         let (d_items, d_extra) = d.items.split_at_mut(rows * dim);
         let mut outputs = cuda::Gradients::new(&mut d.users, d_items);
         if columns > rows {
@@ -66,55 +73,77 @@ impl Step for CudaStep {
         }
         let loss = output.loss()?;
         d.download(&self.stream, gradients).map_err(explain)?;
+        gradients.item_ids.clone_from(&batch.item_ids);
+        if let Some(learned) = &self.learned {
+            self.loss.descend_temperature(learned, PARAMETER_RATE)?;
+            if let Objective::Sigmoid { .. } = self.loss.config().get_objective() {
+                self.loss.descend_bias(PARAMETER_RATE)?;
+            }
+        }
         Ok(loss)
     }
 }
 
 /// A batch in device memory, of the shapes of [`HostBatch`].
-struct DeviceBatch {
-    user_ids: CudaSlice<i64>,
-    item_ids: CudaSlice<i64>,
-    users: CudaSlice<f32>,
-    items: CudaSlice<f32>,
-    log_q: Option<CudaSlice<f32>>,
+pub(crate) struct DeviceBatch {
+    pub(crate) user_ids: CudaSlice<i64>,
+    pub(crate) item_ids: CudaSlice<i64>,
+    pub(crate) users: CudaSlice<f32>,
+    pub(crate) items: CudaSlice<f32>,
+    pub(crate) biases: Option<CudaSlice<f32>>,
+    pub(crate) log_q: Option<CudaSlice<f32>>,
+    pub(crate) user_log_q: Option<CudaSlice<f32>>,
+    pub(crate) weights: Option<CudaSlice<f32>>,
 }
 
-/// Gradients in device memory, of the shapes of [`HostGradients`].
-struct DeviceGradients {
-    users: CudaSlice<f32>,
-    items: CudaSlice<f32>,
+/// Gradients in device memory: of the users, of each of `item_ids`, and of its bias if there are any.
+pub(crate) struct DeviceGradients {
+    pub(crate) users: CudaSlice<f32>,
+    pub(crate) items: CudaSlice<f32>,
+    pub(crate) biases: Option<CudaSlice<f32>>,
 }
 
-fn allocate(
+pub(crate) fn allocate(
     stream: &Arc<CudaStream>,
     batch: &HostBatch,
 ) -> Result<(DeviceBatch, DeviceGradients), DriverError> {
-    fn like<T: DeviceRepr + ValidAsZeroBits>(
-        stream: &Arc<CudaStream>,
-        host: &[T],
-    ) -> Result<CudaSlice<T>, DriverError> {
-        stream.alloc_zeros(host.len())
-    }
+    let floats = |count: usize| stream.alloc_zeros::<f32>(count);
+    let ids = |host: &[i64]| stream.alloc_zeros::<i64>(host.len());
+    let optional = |host: &[f32]| (!host.is_empty()).then(|| floats(host.len())).transpose();
+    let columns = batch.item_ids.len();
     let inputs = DeviceBatch {
-        user_ids: like(stream, &batch.user_ids)?,
-        item_ids: like(stream, &batch.item_ids)?,
-        users: like(stream, &batch.users)?,
-        items: like(stream, &batch.items)?,
-        log_q: if batch.log_q.is_empty() { None } else { Some(like(stream, &batch.log_q)?) },
+        user_ids: ids(&batch.user_ids)?,
+        item_ids: ids(&batch.item_ids)?,
+        users: floats(batch.users.len())?,
+        items: floats(batch.items.len())?,
+        biases: optional(&batch.biases)?,
+        log_q: optional(&batch.log_q)?,
+        user_log_q: optional(&batch.user_log_q)?,
+        weights: optional(&batch.weights)?,
     };
-    let gradients =
-        DeviceGradients { users: like(stream, &batch.users)?, items: like(stream, &batch.items)? };
+    let gradients = DeviceGradients {
+        users: floats(batch.users.len())?,
+        items: floats(columns * batch.dim)?,
+        biases: (!batch.biases.is_empty()).then(|| floats(columns)).transpose()?,
+    };
     Ok((inputs, gradients))
 }
 
 impl DeviceBatch {
-    fn upload(&mut self, stream: &Arc<CudaStream>, batch: &HostBatch) -> Result<(), DriverError> {
+    pub(crate) fn upload(&mut self, stream: &Arc<CudaStream>, batch: &HostBatch) -> Result<(), DriverError> {
         stream.memcpy_htod(&batch.user_ids, &mut self.user_ids)?;
         stream.memcpy_htod(&batch.item_ids, &mut self.item_ids)?;
         stream.memcpy_htod(&batch.users, &mut self.users)?;
         stream.memcpy_htod(&batch.items, &mut self.items)?;
-        if let Some(log_q) = &mut self.log_q {
-            stream.memcpy_htod(&batch.log_q, log_q)?;
+        for (host, device) in [
+            (&batch.biases, &mut self.biases),
+            (&batch.log_q, &mut self.log_q),
+            (&batch.user_log_q, &mut self.user_log_q),
+            (&batch.weights, &mut self.weights),
+        ] {
+            if let Some(device) = device {
+                stream.memcpy_htod(host, device)?;
+            }
         }
         Ok(())
     }
@@ -131,15 +160,25 @@ impl DeviceBatch {
 }
 
 impl DeviceGradients {
-    fn download(&self, stream: &Arc<CudaStream>, gradients: &mut HostGradients) -> Result<(), DriverError> {
-        gradients.users.resize(self.users.len(), 0.0);
-        gradients.items.resize(self.items.len(), 0.0);
-        stream.memcpy_dtoh(&self.users, &mut gradients.users)?;
-        stream.memcpy_dtoh(&self.items, &mut gradients.items)?;
+    pub(crate) fn download(
+        &self,
+        stream: &Arc<CudaStream>,
+        gradients: &mut HostGradients,
+    ) -> Result<(), DriverError> {
+        for (device, host) in [
+            (Some(&self.users), &mut gradients.users),
+            (Some(&self.items), &mut gradients.items),
+            (self.biases.as_ref(), &mut gradients.biases),
+        ] {
+            if let Some(device) = device {
+                host.resize(device.len(), 0.0);
+                stream.memcpy_dtoh(device, host)?;
+            }
+        }
         stream.synchronize()
     }
 }
 
-fn explain(error: DriverError) -> anyhow::Error {
+pub(crate) fn explain(error: DriverError) -> anyhow::Error {
     anyhow!(error).context("moving a batch to the device and its gradients back")
 }

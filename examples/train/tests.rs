@@ -70,11 +70,17 @@ fn a_run_learns_the_planted_tastes_and_leaves_its_outputs() {
 #[test]
 fn every_optimizer_and_kind_of_negatives_learns() {
     for more in [
-        ["--optimizer", "adam", "--negatives", "in-batch"],
-        ["--optimizer", "adagrad", "--negatives", "mns"],
-        ["--optimizer", "adagrad", "--negatives", "cbns"],
+        &["--optimizer", "adam", "--negatives", "in-batch"][..],
+        &["--optimizer", "adagrad", "--negatives", "mns"],
+        &["--negatives", "pools"],
+        &["--negatives", "cbns"],
+        &["--symmetric", "--logq-users"],
+        &["--learn-temperature"],
+        &["--down-sample", "0.001"],
+        &["--frequency", "counting"],
+        &["--class-table", "sampled-softmax"],
     ] {
-        assert_learns(&run_generated(&more), &more.join(" "));
+        assert_learns(&run_generated(more), &more.join(" "));
     }
 }
 
@@ -124,18 +130,25 @@ fn a_batch_larger_than_the_data_is_cut() {
 #[test]
 fn wrong_options_are_explained() {
     for (more, expected) in [
-        (["--epochs", "0"], "--epochs must be at least 1"),
-        (["--batch-size", "0"], "--batch-size must be at least 1"),
-        (["--dim", "0"], "--dim must be 1 to 1024"),
-        (["--learning-rate", "NaN"], "--learning-rate must be above 0"),
-        (["--temperature", "0"], "temperature must be finite and above 0"),
-        (["--uniform", "5"], "--negatives mns only"),
-        (["--bank-capacity", "5"], "--negatives cbns only"),
-        (["--items", "7"], "--items must be at least"),
-        (["--device", "cuda:99"], "cuda:99"),
-        (["--data", "no/such/file"], "no/such/file"),
+        (&["--epochs", "0"][..], "--epochs must be at least 1"),
+        (&["--batch-size", "0"], "--batch-size must be at least 1"),
+        (&["--dim", "0"], "--dim must be 1 to 1024"),
+        (&["--learning-rate", "NaN"], "--learning-rate must be above 0"),
+        (&["--temperature", "0"], "temperature must be finite and above 0"),
+        (&["--uniform", "5"], "--negatives mns only"),
+        (&["--bank-capacity", "5"], "--negatives cbns only"),
+        (&["--sampled", "5"], "--class-table only"),
+        (&["--negatives", "pools", "--frequency", "streaming"], "use --frequency exact"),
+        (&["--logq", "false", "--frequency", "counting"], "--logq true only"),
+        (&["--symmetric", "--negatives", "mns"], "use --negatives in-batch"),
+        (&["--class-table", "nce", "--learn-temperature"], "--learn-temperature has no effect"),
+        (&["--class-table", "neg"], "say --logq false"),
+        (&["--down-sample", "0"], "threshold"),
+        (&["--items", "7"], "--items must be at least"),
+        (&["--device", "cuda:99"], "cuda:99"),
+        (&["--data", "no/such/file"], "no/such/file"),
     ] {
-        let found = message(&more);
+        let found = message(more);
         assert!(found.contains(expected), "{more:?}: {found}");
     }
 }

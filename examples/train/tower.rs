@@ -47,14 +47,23 @@ impl Tower {
         step_size: f32,
         rng: &mut ChaCha8Rng,
     ) -> Self {
-        let table: Vec<f32> =
-            (0..rows * dim).map(|_| INITIAL_SCALE * rng.sample::<f32, _>(StandardNormal)).collect();
-        let zeros = || vec![0.0; rows * dim];
+        let table = (0..rows * dim).map(|_| INITIAL_SCALE * rng.sample::<f32, _>(StandardNormal)).collect();
+        Self::of(table, dim, optimizer, step_size)
+    }
+
+    /// A table with the rows `table`.
+    pub(crate) fn of(table: Vec<f32>, dim: usize, optimizer: OptimizerChoice, step_size: f32) -> Self {
+        let zeros = || vec![0.0; table.len()];
         let optimizer = match optimizer {
             OptimizerChoice::Adam => Optimizer::Adam { first: zeros(), second: zeros(), steps: 0 },
             OptimizerChoice::Adagrad => Optimizer::Adagrad { sum: zeros() },
         };
         Self { dim, table, optimizer, step_size, scratch: Scratch::default() }
+    }
+
+    /// All rows.
+    pub(crate) fn rows(&self) -> &[f32] {
+        &self.table
     }
 
     /// Row `id` of the table.

@@ -1,17 +1,20 @@
 //! The training loop's body: batches through the loss into the tables.
 
+use std::time::Instant;
+
 use anyhow::{Context, Result, ensure};
-use inbatch::LossConfig;
 use inbatch::bank::BankConfig;
+use inbatch::{LearnedTemperature, LossConfig};
 use indicatif::ProgressBar;
 
+use crate::class_table::Cosine;
 use crate::data::Split;
 use crate::device::Device;
 use crate::evaluate::{Metrics, evaluate};
 use crate::options::{Negatives, Options};
 use crate::random::{Purpose, generator};
-use crate::sampling::{LogQ, Sampler};
-use crate::step::{HostBatch, HostGradients, Step};
+use crate::sampling::Sampler;
+use crate::step::{HostBatch, HostGradients, Step, StepConfig};
 use crate::tower::Tower;
 
 /// The model and everything that trains it.
@@ -19,16 +22,29 @@ pub(crate) struct Trainer<'a> {
     split: &'a Split,
     users: Tower,
     items: Tower,
+    /// `[items, 1]` where items are classes of a table.
+    biases: Option<Tower>,
     sampler: Sampler<'a>,
     step: Box<dyn Step>,
     normalize: bool,
-    dim: usize,
+    temperature: f32,
     batch: HostBatch,
     gradients: HostGradients,
 }
 
+/// What one epoch saw.
+pub(crate) struct Passed {
+    /// Mean of the batches' losses.
+    pub(crate) loss: f64,
+    /// `[batches]` time of each: drawing it, loss, optimizer.
+    pub(crate) seconds: Vec<f64>,
+}
+
+/// Bounds of a temperature that is learnt; the lower one is CLIP's.
+const LEARNED_TEMPERATURES: (f32, f32) = (0.01, 1.0);
+
 impl<'a> Trainer<'a> {
-    /// Fresh tables, and the loss `config` on `device`.
+    /// Fresh tables, and the loss on `device`: `config`, or the one over a class table that the options ask for.
     pub(crate) fn new(
         options: &Options,
         config: LossConfig,
@@ -39,27 +55,33 @@ impl<'a> Trainer<'a> {
         if batch_size < options.batch_size {
             println!("batch size: {batch_size}, as there are no more interactions");
         }
-        let uniform = options.uniform_negatives(batch_size);
-        let log_q = LogQ::new(options, split, batch_size, uniform)?;
-        let sampler = Sampler::new(split, batch_size, uniform, log_q, options.seed);
-        let bank = match options.negatives {
-            Negatives::Cbns => Some(bank_config(options, batch_size, sampler.batches())?),
-            Negatives::InBatch | Negatives::Mns => None,
+        let sampler = Sampler::new(options, split, batch_size)?;
+        let temperature = config.temperature();
+        let step = match options.class_table {
+            Some(loss) => {
+                let step = device.class_step(options.table_config(loss))?;
+                Box::new(Cosine::new(step, temperature, options.normalize))
+            }
+            None => device.step(step_config(options, config, batch_size, sampler.batches())?)?,
         };
-        let step = device.step(config, bank)?;
 
         let mut rng = generator(options.seed, Purpose::Tables);
         let mut tower =
             |rows| Tower::new(rows, options.dim, options.optimizer, options.step_size(), &mut rng);
         let (users, items) = (tower(split.users), tower(split.items));
+        // Every class as probable as any other, to begin with.
+        let biases = vec![-(split.items as f32).ln(); split.items];
+        let biases =
+            options.class_table.map(|_| Tower::of(biases, 1, options.optimizer, options.step_size()));
         Ok(Self {
             split,
             users,
             items,
+            biases,
             sampler,
             step,
             normalize: options.normalize,
-            dim: options.dim,
+            temperature,
             batch: HostBatch::new(options.dim),
             gradients: HostGradients::default(),
         })
@@ -70,42 +92,84 @@ impl<'a> Trainer<'a> {
         self.sampler.batches()
     }
 
-    /// One pass over the training pairs; returns the mean of the batches' losses.
-    pub(crate) fn epoch(&mut self, bar: &ProgressBar) -> Result<f64> {
+    /// One pass over the training pairs.
+    pub(crate) fn epoch(&mut self, bar: &ProgressBar) -> Result<Passed> {
         self.sampler.shuffle();
         let batches = self.batches();
         let mut sum = 0.0;
+        let mut seconds = Vec::with_capacity(batches);
         for number in 0..batches {
-            self.sampler.fill(number, &self.users, &self.items, &mut self.batch)?;
-            let loss = self.step.step(&self.batch, &mut self.gradients)?;
-            ensure!(loss.is_finite(), "the loss is {loss}: lower --learning-rate or raise --temperature");
-            self.users.update(&self.batch.user_ids, &self.gradients.users);
-            self.items.update(&self.batch.item_ids, &self.gradients.items);
+            let begun = Instant::now();
+            let loss = self.train_on(number)?;
+            seconds.push(begun.elapsed().as_secs_f64());
             sum += f64::from(loss);
             bar.set_message(format!("loss {:.4}", sum / (number + 1) as f64));
             bar.inc(1);
         }
-        Ok(sum / batches as f64)
+        Ok(Passed { loss: sum / batches as f64, seconds })
     }
 
-    /// Ranks by the score the loss was trained on: the cosine, or the inner product. A user's own
-    /// norm and the temperature change no ranking.
+    /// One batch through the loss into the tables.
+    fn train_on(&mut self, number: usize) -> Result<f32> {
+        let Self { batch, gradients, .. } = self;
+        self.sampler.fill(number, batch)?;
+        self.users.gather(&batch.user_ids, &mut batch.users);
+        match &self.biases {
+            None => self.items.gather(&batch.item_ids, &mut batch.items),
+            // A loss over a class table takes the table.
+            Some(biases) => {
+                self.items.rows().clone_into(&mut batch.items);
+                biases.rows().clone_into(&mut batch.biases);
+            }
+        }
+        let loss = self.step.step(batch, gradients)?;
+        ensure!(loss.is_finite(), "the loss is {loss}: lower --learning-rate or raise --temperature");
+        self.users.update(&batch.user_ids, &gradients.users);
+        self.items.update(&gradients.item_ids, &gradients.items);
+        if let Some(biases) = &mut self.biases {
+            biases.update(&gradients.item_ids, &gradients.biases);
+        }
+        Ok(loss)
+    }
+
+    /// Ranks by the score the loss was trained on: the cosine or the inner product over the temperature, and the
+    /// item's bias if there is one. (Without biases a temperature that was learnt meanwhile changes no ranking.)
     pub(crate) fn evaluate(&self, tail: &[bool]) -> Metrics {
-        let items: Vec<f32> = (0..self.split.items)
-            .flat_map(|item| {
-                let row = self.items.row(item);
-                let norm = if self.normalize { dot(row, row).sqrt().max(f32::MIN_POSITIVE) } else { 1.0 };
+        let Self { users, biases, normalize, temperature, .. } = self;
+        let dim = self.batch.dim;
+        let norm = |row: &[f32]| if *normalize { dot(row, row).sqrt().max(f32::MIN_POSITIVE) } else { 1.0 };
+        let items = self.items.rows();
+        let items: Vec<f32> = items
+            .chunks_exact(dim)
+            .flat_map(|row| {
+                let norm = norm(row);
                 row.iter().map(move |value| value / norm)
             })
             .collect();
-        let (users, dim) = (&self.users, self.dim);
         evaluate(self.split, tail, |user, scores| {
             let user = users.row(user as usize);
+            let scale = 1.0 / (norm(user) * temperature);
             for (score, item) in scores.iter_mut().zip(items.chunks_exact(dim)) {
-                *score = dot(user, item);
+                *score = scale * dot(user, item);
+            }
+            if let Some(biases) = biases {
+                scores.iter_mut().zip(biases.rows()).for_each(|(score, bias)| *score += bias);
             }
         })
     }
+}
+
+fn step_config(options: &Options, loss: LossConfig, batch_size: usize, batches: usize) -> Result<StepConfig> {
+    let bank = match options.negatives {
+        Negatives::Cbns => Some(bank_config(options, batch_size, batches)?),
+        Negatives::InBatch | Negatives::Mns | Negatives::Pools => None,
+    };
+    let (lowest, highest) = LEARNED_TEMPERATURES;
+    let learned = options
+        .learn_temperature
+        .then(|| LearnedTemperature::new(loss.temperature())?.within(lowest, highest))
+        .transpose()?;
+    Ok(StepConfig { loss, bank, learned })
 }
 
 fn bank_config(options: &Options, batch_size: usize, batches: usize) -> Result<BankConfig> {

@@ -3,6 +3,7 @@
 use rayon::iter::Either;
 use rayon::prelude::*;
 
+use super::cells::Cells;
 use super::columns::{LOG2_E, Segment};
 use super::embeddings::{dot, load, load_kept, store_gradient};
 use super::exclusion::{Groups, LabelWalks, Walk, mark_positives};
@@ -23,6 +24,17 @@ pub(super) struct ColumnSweep<'a, T> {
     pub(super) rows: &'a Backward,
     /// The columns' own loss, if they have one: its sweep, in which users and items are exchanged, and what it left.
     pub(super) own: Option<(&'a RowSweep<'a, T>, &'a Backward)>,
+    /// The only cells that take part, if they were chosen row by row, and how many of each row.
+    pub(super) cells: Option<(&'a Cells, usize)>,
+}
+
+/// What the gradient weights of chosen cells are made of, `[B]` each.
+#[derive(Clone, Copy)]
+pub(super) struct RowWeights<'a> {
+    pub(super) max: &'a [f32],
+    pub(super) weight: &'a [f32],
+    /// Cells of each row.
+    pub(super) per_row: usize,
 }
 
 /// Where the gradients of a segment go.
@@ -96,7 +108,13 @@ impl<T: Element> ColumnSweep<'_, T> {
         let accumulator = &mut scratch.accumulator[..inside.len() * dim];
         let mass = &mut scratch.mass[..lanes];
         mass.fill(0.0);
-        for streamed_tile in 0..problem.rows.div_ceil(STREAMED) {
+        if let Some((cells, per_row)) = self.cells {
+            let rows = RowWeights { max: &self.rows.max, weight: &self.rows.weight, per_row };
+            let columns = columns.clone();
+            self.forward.gather(cells, columns, rows, accumulator, mass, &mut scratch.streamed);
+        }
+        let streamed_tiles = if self.cells.is_some() { 0 } else { problem.rows.div_ceil(STREAMED) };
+        for streamed_tile in 0..streamed_tiles {
             let rows = tile_range(streamed_tile, STREAMED, problem.rows);
             let keep = |i: usize| self.own.is_some() || self.rows.rows[i].negative != 0.0;
             let users = load_kept(
@@ -154,6 +172,11 @@ impl<T: Element> ColumnSweep<'_, T> {
             let gradient = &accumulator[k * dim..(k + 1) * dim];
             if let Some(share) = temperature.get_mut(k) {
                 *share = (dot(gradient, owned.row(k)) * tau) as f32;
+            }
+            // What no row has chosen has no gradient, whatever it holds.
+            if self.cells.is_some() && gradient.iter().all(|d| *d == 0.0) {
+                target.fill(G::default());
+                continue;
             }
             store_gradient(gradient, owned.row(k), norms.map(|norms| norms[k]), target);
         }

@@ -78,25 +78,9 @@ impl Groups {
         self.list_columns(groups, columns);
     }
 
-    /// Counting sort of the grouped columns; inside a group they stay in order.
     fn list_columns(&mut self, groups: usize, columns: usize) {
         let starts = &mut self.column_starts[..groups + 1];
-        starts.fill(0);
-        let grouped = || self.column_group[..columns].iter().filter(|group| **group != NONE);
-        grouped().for_each(|group| starts[*group as usize + 1] += 1);
-        for group in 0..groups {
-            starts[group + 1] += starts[group];
-        }
-        for (j, group) in (0..).zip(&self.column_group[..columns]) {
-            if *group != NONE {
-                let next = &mut starts[*group as usize];
-                self.columns[*next as usize] = j;
-                *next += 1;
-            }
-        }
-        // Each start has moved to its group's end, which is the next group's start.
-        starts.copy_within(0..groups, 1);
-        starts[0] = 0;
+        list_members(&self.column_group[..columns], starts, &mut self.columns);
     }
 
     /// Columns excluded for row `i`, in order.
@@ -108,6 +92,26 @@ impl Groups {
     pub(super) fn rows_of(&self, j: usize) -> &[u32] {
         slice(&self.rows, &self.row_starts, self.column_group[j])
     }
+}
+
+/// Counting sort of what has a group; inside a group it stays in order. Members of group g are
+/// `members[starts[g]..starts[g + 1]]`; a group beyond the last is none.
+pub(super) fn list_members(group_of: &[u32], starts: &mut [u32], members: &mut [u32]) {
+    let groups = starts.len() - 1;
+    starts.fill(0);
+    let grouped = || (0..).zip(group_of).filter(|(_, group)| (**group as usize) < groups);
+    grouped().for_each(|(_, group)| starts[*group as usize + 1] += 1);
+    for group in 0..groups {
+        starts[group + 1] += starts[group];
+    }
+    for (member, group) in grouped() {
+        let next = &mut starts[*group as usize];
+        members[*next as usize] = member;
+        *next += 1;
+    }
+    // Each start has moved to its group's end, which is the next group's start.
+    starts.copy_within(0..groups, 1);
+    starts[0] = 0;
 }
 
 fn slice<'a>(members: &'a [u32], starts: &[u32], group: u32) -> &'a [u32] {

@@ -112,32 +112,36 @@ impl SymmetricWeights<'_> {
     }
 }
 
+/// `coefficient 2^(x - max)`; a coefficient of 0 gives 0, whatever the weight is. (A function, because a closure would
+/// not be inlined, and out of line it has none of the vector instructions.)
+#[inline(always)]
+fn weight<S: Simd>(simd: S, coefficient: S::f32s, x: S::f32s, max: S::f32s) -> S::f32s {
+    let zero = simd.splat_f32s(0.0);
+    let product = simd.mul_f32s(coefficient, exp2(simd, simd.sub_f32s(x, max)));
+    simd.select_f32s(simd.equal_f32s(coefficient, zero), zero, product)
+}
+
 impl WithSimd for SymmetricWeights<'_> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let (scale, zero) = (simd.splat_f32s(self.scale), simd.splat_f32s(0.0));
+        let scale = simd.splat_f32s(self.scale);
         let (own_bias, _) = S::as_simd_f32s(self.owned.bias);
         let (own_max, _) = S::as_simd_f32s(self.owned.max);
         let (own_coefficient, _) = S::as_simd_f32s(self.owned.coefficient);
         let (scores, _) = S::as_mut_simd_f32s(self.scores);
         let (mass, _) = S::as_mut_simd_f32s(self.mass);
         let width = self.lanes / S::F32_LANES;
-        // A coefficient of 0 gives 0, whatever the weight is.
-        let weight = |coefficient: S::f32s, x: S::f32s, max: S::f32s| {
-            let product = simd.mul_f32s(coefficient, exp2(simd, simd.sub_f32s(x, max)));
-            simd.select_f32s(simd.equal_f32s(coefficient, zero), zero, product)
-        };
         for (s, row) in scores.chunks_exact_mut(width).enumerate() {
-            let [bias, max, coefficient] =
-                [self.streamed.bias[s], self.streamed.max[s], self.streamed.coefficient[s]]
-                    .map(|x| simd.splat_f32s(x));
+            let bias = simd.splat_f32s(self.streamed.bias[s]);
+            let max = simd.splat_f32s(self.streamed.max[s]);
+            let coefficient = simd.splat_f32s(self.streamed.coefficient[s]);
             for (k, score) in row.iter_mut().enumerate() {
                 let x = logit(simd, *score, scale, own_bias[k]);
                 let y = logit(simd, *score, scale, bias);
-                let own = weight(own_coefficient[k], y, own_max[k]);
-                let streamed = weight(coefficient, x, max);
+                let own = weight(simd, own_coefficient[k], y, own_max[k]);
+                let streamed = weight(simd, coefficient, x, max);
                 mass[k] = simd.add_f32s(mass[k], streamed);
                 *score = simd.add_f32s(streamed, own);
             }

@@ -2,6 +2,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::cells::{CellSizes, Cells};
 use super::exclusion::Groups;
 use super::partial::Fields;
 use super::tiles::{RowPartition, STREAMED, lanes, most_column_tiles};
@@ -73,6 +74,7 @@ pub(super) struct Scratch {
 #[derive(Debug, Default)]
 pub(super) struct Workspace {
     pub(super) prepared: Prepared,
+    pub(super) cells: Cells,
     pub(super) forward: Forward,
     pub(super) backward: Backward,
 }
@@ -134,6 +136,7 @@ struct Sizes {
     norms: bool,
     same_item: bool,
     same_user: bool,
+    cells: Option<CellSizes>,
 }
 
 impl Sizes {
@@ -141,7 +144,7 @@ impl Sizes {
         let partition = RowPartition::new(problem, most_column_tiles(problem));
         Self {
             rows: problem.rows,
-            columns: problem.columns(),
+            columns: problem.columns().saturating_add(problem.row_negative_embeddings()),
             dim: problem.dim,
             items: partition.items(),
             row_lanes: partition.lanes,
@@ -154,6 +157,7 @@ impl Sizes {
             norms: config.normalizes(),
             same_item: config.excludes_same_item(),
             same_user: config.excludes_same_user(),
+            cells: CellSizes::of(config, problem, partition, gradients),
         }
     }
 
@@ -164,7 +168,8 @@ impl Sizes {
             + times(STREAMED, self.scratch_lanes) * 4
             + times(STREAMED + 2 * self.scratch_lanes, self.dim) * 4
             + times(STREAMED.max(self.scratch_lanes) + 5 * self.scratch_lanes, 4);
-        let mut bytes = times(self.rows, row) + times(self.items, self.words * self.row_lanes * 4);
+        let mut bytes = self.cells.map_or(0, |cells| cells.bytes());
+        bytes += times(self.rows, row) + times(self.items, self.words * self.row_lanes * 4);
         if self.counts {
             bytes += times(self.rows, 3 * 4);
         }
@@ -219,7 +224,10 @@ impl Workspace {
             return Err(Error::OutOfMemory { bytes: sizes.bytes() });
         }
         let Sizes { rows, columns, dim, items, row_lanes, .. } = sizes;
-        let Self { prepared, forward, backward } = self;
+        let Self { prepared, cells, forward, backward } = self;
+        if let Some(sizes) = &sizes.cells {
+            cells.reserve(sizes)?;
+        }
         grow(&mut forward.rows, rows)?;
         grow(&mut forward.row_losses, rows)?;
         grow(&mut forward.log_sum_exp, rows)?;

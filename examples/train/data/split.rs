@@ -54,15 +54,25 @@ impl Split {
         Ok(Self { users: interactions.users, items: interactions.items, train, seen, held_out, counts })
     }
 
+    /// `[users]` how often a user occurs in `train`.
+    pub(crate) fn user_counts(&self) -> Vec<u32> {
+        self.seen.iter().map(|items| items.len() as u32).collect()
+    }
+
     /// `[items]` true for the tail: all items but the most popular fifth in training.
     pub(crate) fn tail(&self) -> Vec<bool> {
-        let mut by_popularity: Vec<usize> = (0..self.items).collect();
-        by_popularity.sort_by_key(|&item| std::cmp::Reverse(self.counts[item]));
         let mut tail = vec![true; self.items];
-        for &item in &by_popularity[..self.items / 5] {
+        for &item in &self.by_popularity()[..self.items / 5] {
             tail[item] = false;
         }
         tail
+    }
+
+    /// All items, the most popular in training first.
+    pub(crate) fn by_popularity(&self) -> Vec<usize> {
+        let mut items: Vec<usize> = (0..self.items).collect();
+        items.sort_by_key(|&item| std::cmp::Reverse(self.counts[item]));
+        items
     }
 }
 

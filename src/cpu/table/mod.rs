@@ -193,7 +193,7 @@ impl TableLoss {
             None => columns,
         };
         let streamed = Columns::new(&columns);
-        let Workspace { prepared, forward, backward } = &mut self.sweeps;
+        let Workspace { prepared, forward, backward, .. } = &mut self.sweeps;
         let mut sweep = RowSweep::new(&sweep_config, &problem, &columns, &streamed, prepared);
         sweep.labels = if self.config.remove_accidental_hits { &self.hits[..shape.num_true] } else { &[] };
         sweep.run(forward, gradients.is_some());
@@ -221,7 +221,7 @@ impl TableLoss {
                 let lanes = lanes(shape.sampled);
                 let target =
                     ColumnGradients { embeddings: Some(&mut *d_sampled), log_q: None, temperature: None };
-                ColumnSweep { forward: &sweep, lanes, rows: backward, own: None }
+                ColumnSweep { forward: &sweep, lanes, rows: backward, own: None, cells: None }
                     .run(&streamed.segments[0], target);
                 let named = Named { shape: &shape, dim, ids, inputs, pulls, d_sampled, prepared };
                 named.scatter(&mut self.names, gradients)
