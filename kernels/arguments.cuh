@@ -162,13 +162,14 @@ struct MergeArguments {
     float* row_mass;        // [B] sum_j sigmoid(z_ij), under the sigmoid link
     float* row_moment;      // [B] mean bias of the negatives (under the sigmoid link: the sum), or null
     unsigned* row_counts;   // [3, B] or null
+    i64 more;               // where each row has one partial beside the cut's, the first of those; below 0: there are none
     Cut cut;
     int rows;
     int dim;
     int link;               // a LinkKind
     int padding;
 };
-static_assert(sizeof(MergeArguments) == 128, "mirror of src/cuda/arguments.rs");
+static_assert(sizeof(MergeArguments) == 136, "mirror of src/cuda/arguments.rs");
 
 struct ObjectiveArguments {
     const float* lse;       // [B]
@@ -311,6 +312,80 @@ struct ColumnGradientsArguments {
 };
 static_assert(sizeof(ColumnGradientsArguments) == 200, "mirror of src/cuda/arguments.rs");
 
+// Negatives that each row has for itself, K of them: their columns, and the logits that were made of them once.
+struct Gathered {
+    Columns columns;
+    const float2* norms;      // of the columns, or null
+    const float* bias;        // of the columns
+    const int* places;        // [B, K] columns, ascending in each row; below 0: none. Null: cell c has column c
+    float* logits;            // [B, K], -inf for those that take no part
+    const void* users;        // [B, dim]
+    const float2* row_norms;  // [B] or null
+    const Scalars* scalars;
+    int rows;
+    int per_row;              // K
+};
+static_assert(sizeof(Gathered) == 104, "mirror of src/cuda/arguments.rs");
+
+struct RowPlacesArguments {
+    const int* indices;       // [B, K] of the caller
+    int* places;              // [B, K] the same, ascending in each row
+    int rows;
+    int per_row;
+};
+static_assert(sizeof(RowPlacesArguments) == 24, "mirror of src/cuda/arguments.rs");
+
+struct RowLogitsArguments {
+    Gathered gathered;
+    const i64* ids;           // of the gathered columns, null: no exclusion by item
+    const i64* positive_ids;  // [C] of the batch
+    int offset;
+    int padding;
+};
+static_assert(sizeof(RowLogitsArguments) == 128, "mirror of src/cuda/arguments.rs");
+
+struct RowPartialArguments {
+    Gathered gathered;
+    const i64* ids;           // as above, to count what is excluded
+    const i64* positive_ids;
+    const unsigned* excluded; // [B] counted already, or null
+    const float* reference;   // [B] z+ as the logits were rounded, or null with the counts
+    float* maximum;           // of all partials: this kernel writes one for each row
+    float* sum;
+    float* moment;            // or null
+    unsigned* counts;         // or null
+    float* output;            // or null
+    i64 first;                // the first of those rows
+    int offset;
+    int link;                 // a LinkKind
+};
+static_assert(sizeof(RowPartialArguments) == 192, "mirror of src/cuda/arguments.rs");
+
+struct RowBackwardArguments {
+    Gathered gathered;
+    const float* reference;   // [B] m_i of the forward
+    const float* coefficient; // [B] g_i a_i / l_i
+    float* output;            // [splits, owners, dim]
+    float* masses;            // [splits, owners] sums of weights, or null
+    Cut cut;                  // of the rows: its owners are the first columns
+    int link;                 // a LinkKind
+    int rows_per_split;
+};
+static_assert(sizeof(RowBackwardArguments) == 168, "mirror of src/cuda/arguments.rs");
+
+struct RowNegativeGradientsArguments {
+    Gathered gathered;
+    const float* reference;   // [B] m_i of the forward
+    const float* coefficient; // [B] g_i a_i / l_i
+    void* d_embeddings;       // [B, K, dim] gradient type, or null
+    float* d_log_q;           // [B, K] or null
+    int link;                 // a LinkKind
+    int inside;               // log q is divided by the temperature too
+    float logq_scale;
+    int padding;
+};
+static_assert(sizeof(RowNegativeGradientsArguments) == 152, "mirror of src/cuda/arguments.rs");
+
 struct BankPushArguments {
     const void* embeddings;   // [count, dim]
     const float* log_q;       // [count] or null
@@ -326,3 +401,25 @@ struct BankPushArguments {
     int padding;
 };
 static_assert(sizeof(BankPushArguments) == 88, "mirror of src/cuda/arguments.rs");
+
+struct HardNegativesArguments {
+    StreamArguments stream; // of the columns' one sweep: what is null there is not used
+    u64* lists;             // [splits, B, kept] keys of select.cuh, largest first; 0: nothing
+    unsigned* excluded;     // [splits, B] pairs left out by their ids, or null
+    int kept;               // negatives that a row keeps, at most 128
+    int padding;
+};
+static_assert(sizeof(HardNegativesArguments) == 240, "mirror of src/cuda/arguments.rs");
+
+struct HardNegativesMergeArguments {
+    const u64* lists;         // of the splits
+    const unsigned* excluded; // of the splits, or null
+    float* logits;            // [B, kept], -inf: nothing
+    int* places;              // [B, kept] columns in ascending order; before them -1 for nothing
+    unsigned* row_excluded;   // [B], null where `excluded` is
+    int splits;
+    int rows;
+    int kept;
+    int padding;
+};
+static_assert(sizeof(HardNegativesMergeArguments) == 56, "mirror of src/cuda/arguments.rs");

@@ -1,6 +1,7 @@
 // What is prepared and finished per column: bias, id, norm before the sweeps, the gradient after them.
 // target: compute_75
 #include "arguments.cuh"
+#include "gradient.cuh"
 
 constexpr int WARPS = 8; // columns of a block, one warp each
 constexpr int BLOCK = WARPS * WARP;
@@ -112,27 +113,16 @@ __device__ __forceinline__ void column_gradients(const ColumnGradientsArguments&
         return;
     }
 
+    const bool normalized = a.column_norms != nullptr;
     float along = 0.0f; // tau <v_j, dv_j>
-    if (a.column_norms != nullptr || a.temperature_term != nullptr) {
-#pragma unroll 1
-        for (int d = lane; d < dim; d += WARP) {
-            along = fmaf(unit(item[d], norm), difference(d), along);
-        }
-        along = warp_sum(along);
+    if (normalized || a.temperature_term != nullptr) {
+        along = gradient_along(item, norm, difference, dim, lane);
     }
     if (a.temperature_term != nullptr && lane == 0) {
         a.temperature_term[column] = (a.second ? a.temperature_term[column] : along) + share;
     }
     G* out = static_cast<G*>(extra ? a.d_extra : a.d_items) + index * dim;
-    const float inverse_temperature = a.scalars->inverse_temperature;
-#pragma unroll 1
-    for (int d = lane; d < dim; d += WARP) {
-        float gradient = difference(d);
-        if (a.column_norms != nullptr) {
-            gradient = fmaf(-unit(item[d], norm), along, gradient) * norm.x * norm.y;
-        }
-        narrow(gradient * inverse_temperature, out[d]);
-    }
+    write_gradient(item, norm, normalized, along, difference, a.scalars->inverse_temperature, dim, lane, out);
 }
 
 #define COLUMN_KERNELS(suffix, T)                                                                                    \

@@ -92,7 +92,8 @@ __device__ __forceinline__ void read_aligned(const T* source, float (&out)[8]) {
 }
 
 // The butterfly leaves the same bits in every lane: each step adds the same two numbers in both.
-__device__ __forceinline__ float warp_sum(float value) {
+template <typename V>
+__device__ __forceinline__ V warp_sum(V value) {
 #pragma unroll
     for (int step = WARP / 2; step > 0; step /= 2) {
         value += __shfl_xor_sync(FULL_WARP, value, step);
@@ -142,4 +143,17 @@ __device__ __forceinline__ float unit(T value, float2 norm) {
 
 __device__ __forceinline__ float2 norm_of(const float2* norms, i64 index) {
     return norms == nullptr ? make_float2(1.0f, 1.0f) : norms[index];
+}
+
+// The score of a user and an item by a whole warp, in one order wherever it is formed: equal embeddings tie. Every lane
+// gets it.
+template <typename T>
+__device__ __forceinline__ float
+warp_score(const T* user, float2 user_norm, const T* item, float2 item_norm, int dim, int lane) {
+    float score = 0.0f;
+#pragma unroll 1
+    for (int d = lane; d < dim; d += WARP) {
+        score = fmaf(unit(user[d], user_norm), unit(item[d], item_norm), score);
+    }
+    return warp_sum(score);
 }

@@ -26,12 +26,7 @@ __device__ __forceinline__ void prepare_rows(const PrepareRowsArguments& a) {
         }
     }
     const float2 item_norm = norm_of(a.column_norms, column);
-    float score = 0.0f;
-#pragma unroll 1
-    for (int d = lane; d < a.dim; d += WARP) {
-        score = fmaf(unit(user[d], norm), unit(item[d], item_norm), score);
-    }
-    score = warp_sum(score);
+    const float score = warp_score(user, norm, item, item_norm, a.dim, lane);
     if (lane != 0) {
         return;
     }
@@ -49,7 +44,8 @@ __device__ __forceinline__ void prepare_rows(const PrepareRowsArguments& a) {
     }
 }
 
-// Folds the partials (m, l, O) of each row in their order: LSE_i, and O_i over the softmax's denominator.
+// Folds the partials (m, l, O) of each row in their order, that of its own negatives last: LSE_i, and O_i over the softmax's
+// denominator.
 extern "C" __global__ void __launch_bounds__(BLOCK) merge_partials(const MergeArguments a) {
     const int lane = threadIdx.x % WARP;
     const i64 row = static_cast<i64>(blockIdx.x) * WARPS + threadIdx.x / WARP;
@@ -58,11 +54,13 @@ extern "C" __global__ void __launch_bounds__(BLOCK) merge_partials(const MergeAr
     }
     const bool sigmoid = a.link == SIGMOID_LINK;
     const Parts parts = a.cut.parts(row);
-    __builtin_assume(parts.count > 0); // or the loops below would be compiled once more for none
+    const int count = parts.count + (a.more < 0 ? 0 : 1);
+    __builtin_assume(count > 0); // or the loops below would be compiled once more for none
+    auto partial = [&](int s) { return s < parts.count ? parts.row(s) : a.more + row; };
     float maximum = sigmoid ? 0.0f : -infinity();
 #pragma unroll 1
-    for (int s = 0; s < parts.count; s++) {
-        const float of_part = a.maximum[parts.row(s)];
+    for (int s = 0; s < count; s++) {
+        const float of_part = a.maximum[partial(s)];
         maximum = sigmoid ? maximum + of_part : fmaxf(maximum, of_part);
     }
     const float reference = maximum == -infinity() ? 0.0f : maximum;
@@ -71,8 +69,8 @@ extern "C" __global__ void __launch_bounds__(BLOCK) merge_partials(const MergeAr
     float sum = 0.0f;
     float moment = 0.0f;
 #pragma unroll 1
-    for (int s = 0; s < parts.count; s++) {
-        const i64 at = parts.row(s);
+    for (int s = 0; s < count; s++) {
+        const i64 at = partial(s);
         sum = fmaf(a.sum[at], factor(at), sum);
         if (a.moment != nullptr) {
             moment = fmaf(a.moment[at], factor(at), moment);
@@ -82,12 +80,12 @@ extern "C" __global__ void __launch_bounds__(BLOCK) merge_partials(const MergeAr
         a.row_moment[row] = sigmoid ? moment : sum == 0.0f ? 0.0f : moment / sum;
     }
     if (lane < COUNTS && a.counts != nullptr) {
-        unsigned count = 0;
+        unsigned total = 0;
 #pragma unroll 1
-        for (int s = 0; s < parts.count; s++) {
-            count += a.counts[parts.row(s) * COUNTS + lane];
+        for (int s = 0; s < count; s++) {
+            total += a.counts[partial(s) * COUNTS + lane];
         }
-        a.row_counts[static_cast<i64>(lane) * a.rows + row] = count;
+        a.row_counts[static_cast<i64>(lane) * a.rows + row] = total;
     }
     if (lane == 0 && sigmoid) {
         a.lse[row] = maximum;
@@ -111,8 +109,8 @@ extern "C" __global__ void __launch_bounds__(BLOCK) merge_partials(const MergeAr
     for (int d = lane; d < a.dim; d += WARP) {
         float merged = 0.0f;
 #pragma unroll 1
-        for (int s = 0; s < parts.count; s++) {
-            const i64 at = parts.row(s);
+        for (int s = 0; s < count; s++) {
+            const i64 at = partial(s);
             merged = fmaf(a.output[at * a.dim + d], factor(at), merged);
         }
         a.output[parts.first * a.dim + d] = merged * inverse;

@@ -46,6 +46,7 @@ pub struct Batch<'a, B: Backend, T: Element> {
     pub(crate) weights: Option<B::View<'a, f32>>,
     pub(crate) extra: Option<Items<'a, B, T>>,
     pub(crate) bank: Option<&'a B::Bank<T>>,
+    pub(crate) row_negatives: Option<RowNegatives<'a, B, T>>,
 }
 
 impl<'a, B: Backend, T: Element> Batch<'a, B, T> {
@@ -63,6 +64,7 @@ impl<'a, B: Backend, T: Element> Batch<'a, B, T> {
             weights: None,
             extra: None,
             bank: None,
+            row_negatives: None,
         }
     }
 
@@ -114,6 +116,12 @@ impl<'a, B: Backend, T: Element> Batch<'a, B, T> {
         self.bank = Some(bank);
         self
     }
+
+    /// Negatives that belong to one row each, with gradient: a user's cold or hard ones.
+    pub fn row_negatives(mut self, row_negatives: RowNegatives<'a, B, T>) -> Self {
+        self.row_negatives = Some(row_negatives);
+        self
+    }
 }
 
 /// Item embeddings with their log q and item ids: extra negatives of a batch ([`Batch::extra`]), or
@@ -143,6 +151,33 @@ impl<'a, B: Backend, T: Element> Items<'a, B, T> {
     }
 }
 
+/// `K` negatives for each row that no other row sees ([`Batch::row_negatives`]): either `[B, K, dim]` embeddings of their
+/// own, or `[B, K]` places in a pool `[P, dim]` that rows may share.
+///
+/// They join the row's other negatives, `z_ik = <u_i, v_ik> / tau - lambda log_q_ik`, and an item id equal to the
+/// positive's makes one an accidental hit like any other.
+pub struct RowNegatives<'a, B: Backend, T: Element> {
+    pub(crate) items: Items<'a, B, T>,
+    pub(crate) indices: Option<B::View<'a, i32>>,
+    pub(crate) per_row: usize,
+}
+
+impl<'a, B: Backend, T: Element> RowNegatives<'a, B, T> {
+    /// `items` holds `[B, per_row, dim]` embeddings, and `[B, per_row]` log q and item ids if there are any.
+    pub fn new(items: Items<'a, B, T>, per_row: usize) -> Self {
+        Self { items, indices: None, per_row }
+    }
+
+    /// `pool` holds `[P, dim]` embeddings, and `[P]` log q and item ids if there are any; `indices` is `[B, per_row]`, each
+    /// a row of the pool, or below 0 where a user has fewer negatives. A row of the pool named twice counts twice.
+    ///
+    /// On the CPU an index of `P` or more is an error. On a device nobody can look without waiting: the row's loss and
+    /// gradient are NaN there.
+    pub fn of_pool(pool: Items<'a, B, T>, indices: impl Into<B::View<'a, i32>>, per_row: usize) -> Self {
+        Self { items: pool, indices: Some(indices.into()), per_row }
+    }
+}
+
 /// Where gradients are written. Overwritten, not accumulated. `G` may differ from the embeddings'
 /// type: f32 gradients of bf16 embeddings are common.
 pub struct Gradients<'a, B: Backend, G: Element> {
@@ -151,6 +186,8 @@ pub struct Gradients<'a, B: Backend, G: Element> {
     pub(crate) extra: Option<B::ViewMut<'a, G>>,
     pub(crate) log_q: Option<B::ViewMut<'a, f32>>,
     pub(crate) extra_log_q: Option<B::ViewMut<'a, f32>>,
+    pub(crate) row_negatives: Option<B::ViewMut<'a, G>>,
+    pub(crate) row_negatives_log_q: Option<B::ViewMut<'a, f32>>,
     pub(crate) user_log_q: Option<B::ViewMut<'a, f32>>,
 }
 
@@ -163,6 +200,8 @@ impl<'a, B: Backend, G: Element> Gradients<'a, B, G> {
             extra: None,
             log_q: None,
             extra_log_q: None,
+            row_negatives: None,
+            row_negatives_log_q: None,
             user_log_q: None,
         }
     }
@@ -182,6 +221,18 @@ impl<'a, B: Backend, G: Element> Gradients<'a, B, G> {
     /// `[E]` for [`Items::log_q`] of the extra negatives.
     pub fn extra_log_q(mut self, log_q: impl Into<B::ViewMut<'a, f32>>) -> Self {
         self.extra_log_q = Some(log_q.into());
+        self
+    }
+
+    /// `[B, K, dim]` for the row negatives, or `[P, dim]` for their pool; left out, they are treated as constants.
+    pub fn row_negatives(mut self, row_negatives: impl Into<B::ViewMut<'a, G>>) -> Self {
+        self.row_negatives = Some(row_negatives.into());
+        self
+    }
+
+    /// `[B, K]`, or `[P]`, for the log q of the row negatives.
+    pub fn row_negatives_log_q(mut self, log_q: impl Into<B::ViewMut<'a, f32>>) -> Self {
+        self.row_negatives_log_q = Some(log_q.into());
         self
     }
 

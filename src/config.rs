@@ -119,9 +119,13 @@ pub struct LossConfig {
     logq_order: LogQOrder,
     metrics: bool,
     symmetric: bool,
+    hard_negatives: Option<u32>,
 }
 
 impl LossConfig {
+    /// The most negatives that [`LossConfig::hard_negatives`] keeps.
+    pub const MAX_HARD_NEGATIVES: usize = 128;
+
     /// Scores are `s_ij = <u_i, v_j> / temperature`. Everything else starts at its default: full
     /// log q correction wherever log_q is given, the positive corrected, no exclusion, no
     /// normalisation, mean reduction.
@@ -133,19 +137,28 @@ impl LossConfig {
         if !valid {
             return Err(Error::Temperature(temperature));
         }
-        Ok(Self {
-            temperature,
+        Ok(Self { temperature, ..Self::of_link(Link::Softmax) })
+    }
+
+    /// The plain loss of a link at temperature 1: what the sweeps of a loss over a class table compute.
+    pub(crate) fn of_link(link: Link) -> Self {
+        Self {
+            temperature: 1.0,
             logq_scale: 1.0,
             positive_correction: PositiveCorrection::default(),
             exclude_same_item: false,
             exclude_same_user: false,
             normalize: false,
             reduction: Reduction::default(),
-            objective: Objective::default(),
+            objective: match link {
+                Link::Softmax => Objective::Softmax,
+                Link::Sigmoid => Objective::Sigmoid { bias: 0.0 },
+            },
             logq_order: LogQOrder::default(),
             metrics: false,
             symmetric: false,
-        })
+            hard_negatives: None,
+        }
     }
 
     /// Another temperature, everything else kept; same conditions as [`LossConfig::new`].
@@ -235,6 +248,26 @@ impl LossConfig {
         self
     }
 
+    /// Keeps only the `k` negatives of highest logit of each row, corrected and after exclusion, out of batch, extra
+    /// negatives and bank (TensorFlow Recommenders' `num_hard_negatives`). Of equal logits the column that comes first
+    /// stays. Fewer where a row has fewer. Counts are those of the negatives kept.
+    ///
+    /// # Errors
+    /// [`Error::HardNegativesCount`] unless `k` lies in `1..=`[`LossConfig::MAX_HARD_NEGATIVES`].
+    pub fn hard_negatives(mut self, k: usize) -> Result<Self> {
+        if k == 0 || k > Self::MAX_HARD_NEGATIVES {
+            return Err(Error::HardNegativesCount { asked: k, max: Self::MAX_HARD_NEGATIVES });
+        }
+        self.hard_negatives = Some(k as u32);
+        Ok(self)
+    }
+
+    /// Every negative again, after [`LossConfig::hard_negatives`].
+    pub fn all_negatives(mut self) -> Self {
+        self.hard_negatives = None;
+        self
+    }
+
     /// Counts, in the same sweep, each positive's rank, its negatives and its excluded pairs: see
     /// [`Metrics`](crate::Metrics).
     pub fn metrics(mut self, metrics: bool) -> Self {
@@ -295,6 +328,11 @@ impl LossConfig {
     /// Whether items are ranked against users, too.
     pub fn is_symmetric(&self) -> bool {
         self.symmetric
+    }
+
+    /// How many negatives of each row are kept, if not all.
+    pub fn get_hard_negatives(&self) -> Option<usize> {
+        self.hard_negatives.map(|k| k as usize)
     }
 
     /// Whether log q enters the positive's logit.

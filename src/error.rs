@@ -17,6 +17,8 @@ pub enum Segment {
     Extra,
     /// The memory bank.
     Bank,
+    /// The row negatives.
+    RowNegatives,
 }
 
 impl std::fmt::Display for Segment {
@@ -25,6 +27,7 @@ impl std::fmt::Display for Segment {
             Segment::Batch => "batch",
             Segment::Extra => "extra",
             Segment::Bank => "bank",
+            Segment::RowNegatives => "row negatives",
         })
     }
 }
@@ -118,6 +121,46 @@ pub enum Error {
     /// Gradients for extra negatives were asked for, but the batch has none.
     #[error("a gradient buffer for extra negatives was given, but the batch has none")]
     UnexpectedExtraGradient,
+
+    /// Gradients for row negatives were asked for, but the batch has none.
+    #[error("a gradient buffer for row negatives was given, but the batch has none")]
+    UnexpectedRowNegativesGradient,
+
+    /// An index of a row negative lies behind its pool.
+    #[error(
+        "row {row}'s negative {slot} is row {index} of a pool of {pool}: indices lie in 0..{pool}, or below 0 for none"
+    )]
+    RowNegativeIndex {
+        /// The row.
+        row: usize,
+        /// Which of its negatives.
+        slot: usize,
+        /// The index.
+        index: i32,
+        /// Embeddings in the pool.
+        pool: usize,
+    },
+
+    /// As many hard negatives as there are columns, or more.
+    #[error(
+        "{asked} hard negatives cannot be chosen from {columns} columns, one of which is the positive: ask for fewer, or \
+         leave hard_negatives out to take them all"
+    )]
+    HardNegatives {
+        /// Negatives to keep for each row.
+        asked: usize,
+        /// Columns of batch, extra negatives and bank.
+        columns: usize,
+    },
+
+    /// The number of hard negatives is 0, or more than the backends keep.
+    #[error("hard_negatives must lie in 1..={max}, got {asked}")]
+    HardNegativesCount {
+        /// Negatives to keep for each row.
+        asked: usize,
+        /// The most that a row may keep.
+        max: usize,
+    },
 
     /// A scalar loss was asked of a reduction that keeps rows.
     #[error("Reduction::None has no scalar loss: read the row losses, or choose another reduction")]

@@ -33,7 +33,7 @@ pub mod sampling;
 pub mod table;
 mod temperature;
 
-pub use batch::{Backend, BankColumns, Batch, Gradients, Items, Length};
+pub use batch::{Backend, BankColumns, Batch, Gradients, Items, Length, RowNegatives};
 pub use config::{LogQOrder, LossConfig, Objective, PositiveCorrection, Reduction};
 pub use element::{Dtype, Element};
 pub use error::{Error, Result, Segment};

@@ -1,6 +1,6 @@
 //! Checked shapes: everything a backend must know before it touches a buffer.
 
-use crate::batch::{Backend, BankColumns, Batch, Gradients, Length};
+use crate::batch::{Backend, BankColumns, Batch, Gradients, Items, Length, RowNegatives};
 use crate::{Dtype, Element, Error, LogQOrder, LossConfig, Objective, Reduction, Result, Segment};
 
 /// The largest embedding dimension.
@@ -26,6 +26,10 @@ pub struct Problem {
     pub bank_columns: usize,
     /// Row i's positive is batch column `i + offset`.
     pub offset: usize,
+    /// `K`: negatives of each row's own ([`Batch::row_negatives`]), 0 without.
+    pub row_negatives: usize,
+    /// `P`: embeddings that they are taken from by index; `None` where they have embeddings of their own, `B K` of them.
+    pub pool: Option<usize>,
     /// Storage of the embeddings.
     pub dtype: Dtype,
 }
@@ -56,6 +60,13 @@ impl Problem {
         if rows == 0 {
             return Err(Error::NoRows);
         }
+        let (row_negatives, pool) = match &batch.row_negatives {
+            Some(negatives) => {
+                let embeddings = row_count("row negatives", negatives.items.embeddings.length(), dim)?;
+                (negatives.per_row, negatives.indices.is_some().then_some(embeddings))
+            }
+            None => (0, None),
+        };
         let problem = Self {
             rows,
             dim,
@@ -63,6 +74,8 @@ impl Problem {
             extra_columns,
             bank_columns,
             offset: batch.offset,
+            row_negatives,
+            pool,
             dtype: T::DTYPE,
         };
         problem.check_counts()?;
@@ -78,6 +91,11 @@ impl Problem {
     /// `C + E`: the columns that receive a gradient.
     pub fn gradient_columns(&self) -> usize {
         self.batch_columns.saturating_add(self.extra_columns)
+    }
+
+    /// Embeddings that the row negatives are taken from: `P`, or `B K`.
+    pub fn row_negative_embeddings(&self) -> usize {
+        self.pool.unwrap_or(self.rows.saturating_mul(self.row_negatives))
     }
 
     /// Whether two problems differ in nothing but the bank, which a backward does not read.
@@ -96,7 +114,13 @@ impl Problem {
         }
         let columns =
             [self.batch_columns, self.extra_columns, self.bank_columns].iter().map(|&n| n as u128).sum();
-        for (what, size) in [("the number of rows", self.rows as u128), ("the number of columns", columns)] {
+        let row_negatives = self.rows as u128 * self.row_negatives as u128;
+        for (what, size) in [
+            ("the number of rows", self.rows as u128),
+            ("the number of columns", columns),
+            ("the number of row negatives", row_negatives),
+            ("the pool of row negatives", self.row_negative_embeddings() as u128),
+        ] {
             if size > MAX_COUNT as u128 {
                 return Err(Error::TooLarge { what, size, max: MAX_COUNT as u128 });
             }
@@ -121,12 +145,21 @@ impl Problem {
             check_length("extra log_q", extra.log_q.as_ref(), self.extra_columns, per_extra)?;
             check_length("extra item_ids", extra.item_ids.as_ref(), self.extra_columns, per_extra)?;
         }
+        if let Some(negatives) = &batch.row_negatives {
+            self.check_row_negatives(negatives)?;
+        }
         let segments = [
             (Segment::Batch, Some((batch.log_q.is_some(), batch.item_ids.is_some()))),
             (Segment::Extra, batch.extra.as_ref().map(|e| (e.log_q.is_some(), e.item_ids.is_some()))),
             (Segment::Bank, batch.bank.map(|b| (b.has_log_q(), b.has_item_ids()))),
+            (
+                Segment::RowNegatives,
+                batch.row_negatives.as_ref().map(|n| (n.items.log_q.is_some(), n.items.item_ids.is_some())),
+            ),
         ];
-        let any_log_q = segments[..2].iter().any(|(_, has)| has.is_some_and(|(log_q, _)| log_q));
+        let any_log_q = segments
+            .iter()
+            .any(|(segment, has)| *segment != Segment::Bank && has.is_some_and(|(log_q, _)| log_q));
         for (segment, has) in segments {
             let Some((log_q, item_ids)) = has else { continue };
             if any_log_q && !log_q {
@@ -143,7 +176,45 @@ impl Problem {
             return Err(Error::MissingWeights);
         }
         self.check_symmetric(batch, config)?;
+        self.check_hard_negatives(batch, config)?;
         check_objective(config, any_log_q)
+    }
+
+    fn check_row_negatives<B: Backend, T: Element>(&self, negatives: &RowNegatives<'_, B, T>) -> Result<()> {
+        let each = "row_negatives for each user";
+        let per_embedding = "one for each row negative, or each row of their pool";
+        let count = self.row_negative_embeddings();
+        let Items { embeddings, log_q, item_ids } = &negatives.items;
+        check_length("row negatives", Some(embeddings), count.saturating_mul(self.dim), each)?;
+        check_length(
+            "row negatives' indices",
+            negatives.indices.as_ref(),
+            self.rows * self.row_negatives,
+            each,
+        )?;
+        check_length("row negatives' log_q", log_q.as_ref(), count, per_embedding)?;
+        check_length("row negatives' item_ids", item_ids.as_ref(), count, per_embedding)
+    }
+
+    /// Whether there is anything to choose the hardest from.
+    fn check_hard_negatives<B: Backend, T: Element>(
+        &self,
+        batch: &Batch<'_, B, T>,
+        config: &LossConfig,
+    ) -> Result<()> {
+        let Some(hard_negatives) = config.get_hard_negatives() else { return Ok(()) };
+        if hard_negatives >= self.columns() {
+            let (asked, columns) = (hard_negatives, self.columns());
+            return Err(Error::HardNegatives { asked, columns });
+        }
+        if batch.row_negatives.is_some() {
+            return Err(Error::Incompatible {
+                first: "LossConfig::hard_negatives",
+                second: "row negatives",
+                remedy: "choose one; extra negatives take part in the choice of the hardest",
+            });
+        }
+        Ok(())
     }
 
     /// What a loss of rows and columns does without.
@@ -168,6 +239,8 @@ impl Problem {
             (self.batch_columns != self.rows, "more items than users"),
             (batch.extra.is_some(), "extra negatives"),
             (batch.bank.is_some(), "a memory bank"),
+            (batch.row_negatives.is_some(), "row negatives"),
+            (config.get_hard_negatives().is_some(), "hard_negatives"),
             (!objective, "an objective other than Softmax, AdditiveMargin and Decoupled"),
         ] {
             if present {
@@ -181,7 +254,8 @@ impl Problem {
     /// Checks gradient buffers against the shape, the configuration, and the batch that they belong to.
     ///
     /// # Errors
-    /// [`Error::Length`], [`Error::UnexpectedExtraGradient`], [`Error::UnexpectedLogQGradient`].
+    /// [`Error::Length`], [`Error::UnexpectedExtraGradient`], [`Error::UnexpectedRowNegativesGradient`],
+    /// [`Error::UnexpectedLogQGradient`].
     pub fn check_gradients<B: Backend, T: Element, G: Element>(
         &self,
         batch: &Batch<'_, B, T>,
@@ -209,11 +283,29 @@ impl Problem {
             shape,
         )?;
         check_length("the gradient of user_log_q", gradients.user_log_q.as_ref(), self.rows, shape)?;
+        if gradients.row_negatives.is_some() && batch.row_negatives.is_none() {
+            return Err(Error::UnexpectedRowNegativesGradient);
+        }
+        let count = self.row_negative_embeddings();
+        check_length(
+            "the gradient of row negatives",
+            gradients.row_negatives.as_ref(),
+            count.saturating_mul(self.dim),
+            "the shape of the embeddings it belongs to",
+        )?;
+        check_length(
+            "the gradient of row negatives' log_q",
+            gradients.row_negatives_log_q.as_ref(),
+            count,
+            shape,
+        )?;
         let extra_log_q = batch.extra.as_ref().is_some_and(|extra| extra.log_q.is_some());
+        let row_log_q = batch.row_negatives.as_ref().is_some_and(|n| n.items.log_q.is_some());
         let user_log_q = config.is_symmetric() && batch.user_log_q.is_some();
         let unexpected = (gradients.log_q.is_some() && batch.log_q.is_none())
             || (gradients.extra_log_q.is_some() && !extra_log_q)
-            || (gradients.user_log_q.is_some() && !user_log_q);
+            || (gradients.user_log_q.is_some() && !user_log_q)
+            || (gradients.row_negatives_log_q.is_some() && !row_log_q);
         if unexpected { Err(Error::UnexpectedLogQGradient) } else { Ok(()) }
     }
 }

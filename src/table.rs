@@ -25,7 +25,7 @@
 
 use crate::config::Link;
 use crate::problem::{MAX_DIM, check_length, row_count};
-use crate::{Backend, Element, Error, Length, Reduction, Result};
+use crate::{Backend, Dtype, Element, Error, Length, Problem, Reduction, Result};
 
 /// What a loss over a class table computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -169,14 +169,21 @@ impl<'a, B: Backend, G: Element> TableGradients<'a, B, G> {
     }
 }
 
-/// The shape of one call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct TableShape {
-    pub(crate) rows: usize,
-    pub(crate) dim: usize,
-    pub(crate) classes: usize,
-    pub(crate) num_true: usize,
-    pub(crate) sampled: usize,
+/// The shape of one call. Two calls with equal shapes need the same workspace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TableShape {
+    /// `B`: inputs.
+    pub rows: usize,
+    /// `D`: dimension of inputs and classes.
+    pub dim: usize,
+    /// `C`: classes of the table.
+    pub classes: usize,
+    /// `T`: true classes of a row.
+    pub num_true: usize,
+    /// `S`: sampled classes.
+    pub sampled: usize,
+    /// Whether classes have biases.
+    pub biases: bool,
 }
 
 impl TableShape {
@@ -185,10 +192,7 @@ impl TableShape {
     /// # Errors
     /// [`Error::Dimension`], [`Error::NotRows`], [`Error::NoRows`], [`Error::NoTrueClass`], [`Error::NoSamples`],
     /// [`Error::TooLarge`], [`Error::Length`], [`Error::MissingExpectedCounts`], [`Error::MissingWeights`].
-    pub(crate) fn new<B: Backend, T: Element>(
-        batch: &TableBatch<'_, B, T>,
-        config: &TableConfig,
-    ) -> Result<Self> {
+    pub fn new<B: Backend, T: Element>(batch: &TableBatch<'_, B, T>, config: &TableConfig) -> Result<Self> {
         let (dim, num_true) = (batch.dim, batch.num_true);
         // Biases take part as one dimension more.
         let max = MAX_DIM - usize::from(batch.biases.is_some());
@@ -225,12 +229,29 @@ impl TableShape {
         if config.reduction == Reduction::WeightedMean && batch.row_weights.is_none() {
             return Err(Error::MissingWeights);
         }
-        Ok(Self { rows, dim, classes, num_true, sampled })
+        Ok(Self { rows, dim, classes, num_true, sampled, biases: batch.biases.is_some() })
     }
 
     /// Labels and sampled classes together.
     pub(crate) fn named(&self) -> usize {
-        self.rows * self.num_true + self.sampled
+        self.rows.saturating_mul(self.num_true).saturating_add(self.sampled)
+    }
+
+    /// The sweeps' problem, rows padded to a `multiple` of dimensions. No column is any row's positive: true classes are
+    /// not among the columns. Biases take part as one dimension more.
+    pub(crate) fn problem(&self, multiple: usize) -> Problem {
+        let dim = self.dim.saturating_add(usize::from(self.biases));
+        Problem {
+            rows: self.rows,
+            dim: dim.checked_next_multiple_of(multiple).unwrap_or(dim),
+            batch_columns: self.sampled,
+            extra_columns: 0,
+            bank_columns: 0,
+            row_negatives: 0,
+            pool: None,
+            offset: self.sampled,
+            dtype: Dtype::F32,
+        }
     }
 
     /// Checks gradient buffers against the shape.
@@ -240,7 +261,6 @@ impl TableShape {
     pub(crate) fn check_gradients<B: Backend, G: Element>(
         &self,
         gradients: &TableGradients<'_, B, G>,
-        has_biases: bool,
     ) -> Result<()> {
         let (named, why) = (self.named(), "one for each label and sampled class");
         let shape = "the shape of the inputs";
@@ -248,7 +268,7 @@ impl TableShape {
         check_length("the gradient's ids", Some(&gradients.ids), named, why)?;
         check_length("the gradient of weights", Some(&gradients.weights), named * self.dim, why)?;
         check_length("the gradient of biases", gradients.biases.as_ref(), named, why)?;
-        match gradients.biases.is_some() && !has_biases {
+        match gradients.biases.is_some() && !self.biases {
             true => Err(Error::UnexpectedBiasGradient),
             false => Ok(()),
         }

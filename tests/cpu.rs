@@ -121,7 +121,8 @@ fn results_do_not_depend_on_the_number_of_threads() {
         .into_iter()
         .map(|threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap())
         .collect();
-    let limits = Limits { rows: 300, columns: 6000, dim: 24, cases: Limits::full().cases / 8 };
+    let limits =
+        Limits { rows: 300, columns: 6000, dim: 24, cases: Limits::full().cases / 8, ..Limits::full() };
     properties::for_random_cases(limits, |_, case| {
         let run = |pool: &rayon::ThreadPool| pool.install(|| Cpu::default().step(case).unwrap());
         let expected = run(&pools[0]);
@@ -167,6 +168,8 @@ fn large_shapes_match_the_oracle() {
         metrics: true,
         wants_log_q_gradient: true,
         symmetric: None,
+        row_negatives: None,
+        hard_negatives: None,
     };
     for spec in [spec(700, 9, 1100, 3000), spec(4200, 3, 300, 100), spec(3, 17, 2, 9000)] {
         let case = spec.build();

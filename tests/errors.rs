@@ -259,6 +259,8 @@ fn sizes_beyond_the_index_type() {
         batch_columns: 1 << 40,
         extra_columns: 0,
         bank_columns: 0,
+        row_negatives: 0,
+        pool: None,
         offset: 0,
         dtype: inbatch::Dtype::F32,
     };

@@ -5,8 +5,10 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
 
-use inbatch::cpu::{Batch, Gradients, InBatchLoss};
+use inbatch::cpu::{Batch, Gradients, InBatchLoss, TableBatch, TableGradients, TableLoss};
+use inbatch::table::{TableConfig, TableShape};
 use inbatch::{LossConfig, Problem};
 
 struct Counting;
@@ -32,6 +34,9 @@ unsafe impl GlobalAlloc for Counting {
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
+
+/// The counters are the process's: one test at a time.
+static ALONE: Mutex<()> = Mutex::new(());
 
 /// The most that was live during `call` above what was live before it, and what it left behind.
 fn measure(call: impl FnOnce()) -> (usize, usize) {
@@ -83,6 +88,7 @@ impl Inputs {
 
 #[test]
 fn a_step_uses_the_stated_workspace_and_then_nothing() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let config = LossConfig::new(0.2).unwrap().exclude_same_item(true).normalize(true);
     let threads = rayon::current_num_threads();
     let packing = PACKING * threads;
@@ -111,4 +117,91 @@ fn a_step_uses_the_stated_workspace_and_then_nothing() {
     // Linear: twice the rows at most twice the bytes, and far below a score matrix.
     assert!(stated[1] <= 2 * stated[0] && stated[2] <= 2 * stated[1], "{stated:?}");
     assert!(stated[2] < 8000 * 8000 * 4 / 20, "{stated:?}");
+}
+
+struct Table {
+    num_true: usize,
+    inputs: Vec<f32>,
+    weights: Vec<f32>,
+    biases: Vec<f32>,
+    labels: Vec<i64>,
+    sampled: Vec<i64>,
+    d_inputs: Vec<f32>,
+    ids: Vec<i64>,
+    d_weights: Vec<f32>,
+    d_biases: Vec<f32>,
+}
+
+impl Table {
+    const CLASSES: usize = 5000;
+    const DIM: usize = 4;
+
+    fn new(rows: usize, num_true: usize) -> Self {
+        let mut random = fastrand::Rng::with_seed(rows as u64);
+        let mut values = |n: usize| (0..n).map(|_| random.f32() - 0.5).collect::<Vec<f32>>();
+        let (inputs, weights) = (values(rows * Self::DIM), values(Self::CLASSES * Self::DIM));
+        let biases = values(Self::CLASSES);
+        // Labels of a row that follow one another differ.
+        let starts = (0..rows).map(|_| random.i64(0..(Self::CLASSES - num_true) as i64)).collect::<Vec<_>>();
+        let labels: Vec<i64> = starts.iter().flat_map(|start| *start..*start + num_true as i64).collect();
+        let sampled: Vec<i64> = (0..200).map(|_| random.i64(0..Self::CLASSES as i64)).collect();
+        let named = labels.len() + sampled.len();
+        Self {
+            num_true,
+            d_inputs: vec![f32::NAN; inputs.len()],
+            ids: vec![0; named],
+            d_weights: vec![f32::NAN; named * Self::DIM],
+            d_biases: vec![f32::NAN; named],
+            inputs,
+            weights,
+            biases,
+            labels,
+            sampled,
+        }
+    }
+
+    fn batch(&self) -> TableBatch<'_, f32> {
+        let (labels, sampled) = (&self.labels, &self.sampled);
+        TableBatch::new(&self.inputs, &self.weights, Self::DIM, labels, self.num_true, sampled)
+            .biases(&self.biases)
+    }
+
+    fn step(&mut self, loss: &mut TableLoss) {
+        let (labels, sampled) = (&self.labels, &self.sampled);
+        let batch = TableBatch::new(&self.inputs, &self.weights, Self::DIM, labels, self.num_true, sampled)
+            .biases(&self.biases);
+        let mut gradients = TableGradients::new(&mut self.d_inputs, &mut self.ids, &mut self.d_weights)
+            .biases(&mut self.d_biases);
+        loss.step(&batch, &mut gradients).unwrap();
+    }
+}
+
+/// A class table: so many names that a map of them would show beside what products pack.
+#[test]
+fn a_table_step_uses_the_stated_workspace_and_then_nothing() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let config = TableConfig::sampled_softmax().subtract_log_q(false);
+    let packing = PACKING * rayon::current_num_threads();
+    Table::new(1000, 6).step(&mut TableLoss::new(config));
+
+    let mut stated = vec![];
+    for rows in [10_000, 20_000, 40_000] {
+        let mut table = Table::new(rows, 6);
+        let mut loss = TableLoss::new(config);
+        let shape = TableShape::new(&table.batch(), &config).unwrap();
+        let bytes = loss.workspace_bytes(&shape) as usize;
+        let (_, reserved) = measure(|| loss.reserve(&shape).unwrap());
+        assert!(reserved <= bytes && bytes - reserved < 4096, "{rows} rows: {reserved} of {bytes} bytes");
+        for smaller in [rows, rows / 2 + 1] {
+            let mut smaller = Table::new(smaller, 6);
+            let (peak, left) = measure(|| smaller.step(&mut loss));
+            println!("{rows} rows, later step: {peak} bytes at the peak, {left} left");
+            assert!(left < QUEUES, "{rows} rows: a later step left {left} bytes");
+            assert!(peak < packing, "{rows} rows: a later step needed {peak} bytes");
+        }
+        table.step(&mut loss);
+        assert!(table.d_inputs.iter().all(|x| x.is_finite()));
+        stated.push(bytes);
+    }
+    assert!(stated[1] <= 2 * stated[0] && stated[2] <= 2 * stated[1], "{stated:?}");
 }

@@ -65,6 +65,7 @@ fn cpu_agrees_with_the_oracle() {
         (70, 33, 40, 2, 300),
         (130, 16, 500, 5, 70),
         (65, 9, 12, 12, 5),
+        (5, 3, 40, 25, 60),
     ];
     let configs = [
         softmax(),
@@ -341,6 +342,17 @@ fn bad_input() {
     assert!(matches!(found(&labels, 1, &[0, 7, 0]), Error::UnknownId { id: 7, .. }));
     let twice = cpu::TableLoss::new(plain).evaluate(&batch(&[0, 1, 2, 2], 2, &sampled)).unwrap_err();
     assert!(matches!(twice, Error::DuplicateLabel { row: 1, id: 2 }));
+    // Many labels are sorted to see that they differ; what is told is the first that repeats an earlier one.
+    let mut many: Vec<i64> = (0..40).rev().chain(0..40).collect();
+    let (inputs, weights) = ([0.5f32; 2], [0.1f32; 40]);
+    let of_many = |many: &[i64]| {
+        let batch = cpu::TableBatch::new(&inputs, &weights, 1, many, 40, &sampled);
+        cpu::TableLoss::new(plain).evaluate(&batch).map(|_| ())
+    };
+    of_many(&many).unwrap();
+    (many[48], many[75], many[60]) = (3, 3, 7);
+    let twice = of_many(&many).unwrap_err();
+    assert!(matches!(twice, Error::DuplicateLabel { row: 1, id: 3 }), "{twice}");
     assert!(matches!(found(&labels, 0, &sampled), Error::NoTrueClass));
     assert!(matches!(found(&labels, 2, &sampled), Error::Length { what: "labels", .. }));
     assert!(matches!(found(&labels, 1, &[]), Error::NoSamples));

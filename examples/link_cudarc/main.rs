@@ -99,6 +99,8 @@ impl Trainer {
             batch_columns: BATCH,
             extra_columns: 0,
             bank_columns: CAPACITY,
+            row_negatives: 0,
+            pool: None,
             offset: 0,
             dtype: Dtype::F32,
         })?;

@@ -3,9 +3,10 @@
 use rayon::iter::Either;
 use rayon::prelude::*;
 
+use super::cells::Cells;
 use super::columns::{LOG2_E, Segment};
 use super::embeddings::{dot, load, load_kept, store_gradient};
-use super::exclusion::{Groups, Walk, mark_positives};
+use super::exclusion::{Groups, LabelWalks, Walk, mark_positives};
 use super::forward::RowSweep;
 use super::product::{FEWEST_STREAMED, accumulate, scores};
 use super::sigmoid::SigmoidWeights;
@@ -23,6 +24,17 @@ pub(super) struct ColumnSweep<'a, T> {
     pub(super) rows: &'a Backward,
     /// The columns' own loss, if they have one: its sweep, in which users and items are exchanged, and what it left.
     pub(super) own: Option<(&'a RowSweep<'a, T>, &'a Backward)>,
+    /// The only cells that take part, if they were chosen row by row, and how many of each row.
+    pub(super) cells: Option<(&'a Cells, usize)>,
+}
+
+/// What the gradient weights of chosen cells are made of, `[B]` each.
+#[derive(Clone, Copy)]
+pub(super) struct RowWeights<'a> {
+    pub(super) max: &'a [f32],
+    pub(super) weight: &'a [f32],
+    /// Cells of each row.
+    pub(super) per_row: usize,
 }
 
 /// Where the gradients of a segment go.
@@ -36,7 +48,7 @@ pub(super) struct ColumnGradients<'a, G> {
 }
 
 /// Chunks of a buffer, as many empty ones if there is none.
-fn chunks<V: Send>(
+pub(super) fn chunks<V: Send>(
     buffer: Option<&mut [V]>,
     size: usize,
     count: usize,
@@ -87,17 +99,22 @@ impl<T: Element> ColumnSweep<'_, T> {
         let owned = load(source, 0..inside.len(), dim, norms, lanes, &mut scratch.owned);
         let bias = &mut scratch.bias[..lanes];
         self.forward.correction.biases(segment, inside.clone(), bias);
-        let cursors = &mut scratch.cursors[..2 * lanes];
+        let (cursors, of_labels) = scratch.cursors.split_at_mut(2 * lanes);
         let mut walks =
             Walk::start_all(self.forward.exclusions, Groups::rows_of, columns.clone(), 0, cursors);
-        let mut label_cursors = vec![0; self.forward.labels.len() * lanes];
-        let start = |(labels, cursors)| Walk::start(labels, Groups::rows_of, columns.clone(), 0, cursors);
-        let mut label_walks: Vec<_> =
-            self.forward.labels.iter().zip(label_cursors.chunks_exact_mut(lanes)).map(start).collect();
+        let labels = self.forward.labels;
+        let mut label_walks =
+            LabelWalks::start(labels, Groups::rows_of, columns.clone(), 0, lanes, of_labels);
         let accumulator = &mut scratch.accumulator[..inside.len() * dim];
         let mass = &mut scratch.mass[..lanes];
         mass.fill(0.0);
-        for streamed_tile in 0..problem.rows.div_ceil(STREAMED) {
+        if let Some((cells, per_row)) = self.cells {
+            let rows = RowWeights { max: &self.rows.max, weight: &self.rows.weight, per_row };
+            let columns = columns.clone();
+            self.forward.gather(cells, columns, rows, accumulator, mass, &mut scratch.streamed);
+        }
+        let streamed_tiles = if self.cells.is_some() { 0 } else { problem.rows.div_ceil(STREAMED) };
+        for streamed_tile in 0..streamed_tiles {
             let rows = tile_range(streamed_tile, STREAMED, problem.rows);
             let keep = |i: usize| self.own.is_some() || self.rows.rows[i].negative != 0.0;
             let users = load_kept(
@@ -112,9 +129,10 @@ impl<T: Element> ColumnSweep<'_, T> {
             scores(owned, users, &mut scratch.scores);
             let cells = &mut scratch.scores[..rows.len() * lanes];
             mark_positives(columns.clone(), rows.clone(), -(problem.offset as isize), cells, lanes);
-            for walk in walks.iter_mut().flatten().chain(&mut label_walks) {
+            for walk in walks.iter_mut().flatten() {
                 walk.mark(rows.clone(), cells, lanes, None);
             }
+            label_walks.mark(rows.clone(), cells, None);
             let (scale, arch) = (self.forward.scale, self.forward.arch);
             let coefficient = &self.rows.weight[rows.clone()];
             let max = &self.rows.max[rows.clone()];
@@ -154,6 +172,11 @@ impl<T: Element> ColumnSweep<'_, T> {
             let gradient = &accumulator[k * dim..(k + 1) * dim];
             if let Some(share) = temperature.get_mut(k) {
                 *share = (dot(gradient, owned.row(k)) * tau) as f32;
+            }
+            // What no row has chosen has no gradient, whatever it holds.
+            if self.cells.is_some() && gradient.iter().all(|d| *d == 0.0) {
+                target.fill(G::default());
+                continue;
             }
             store_gradient(gradient, owned.row(k), norms.map(|norms| norms[k]), target);
         }

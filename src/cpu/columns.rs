@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::bank::Slots;
 use super::tiles::{STREAMED, tile_range};
-use crate::cpu::Batch;
+use crate::cpu::{Batch, Items};
 use crate::{Element, LogQOrder, LossConfig};
 
 /// log2(e): logits are kept in base 2.
@@ -24,6 +24,9 @@ pub(super) struct Segment<'a, T> {
 /// All columns; a bank takes up to two segments.
 pub(super) struct Columns<'a, T> {
     pub(super) segments: [Segment<'a, T>; 4],
+    /// What the rows' own negatives are taken from. Nobody sweeps it; its columns are counted between the extra
+    /// negatives' and the bank's, which may change before the backward.
+    pub(super) own: Segment<'a, T>,
 }
 
 /// A tile of at most [`STREAMED`] columns, all of one segment.
@@ -42,20 +45,22 @@ impl<T> ColumnTile<'_, T> {
 
 impl<'a, T: Element> Columns<'a, T> {
     pub(super) fn new(batch: &Batch<'a, T>) -> Self {
-        let view = |embeddings| Slots { embeddings, log_q: None, item_ids: None };
-        let own = Slots {
+        let empty = || Slots { embeddings: &[][..], log_q: None, item_ids: None };
+        let of_items = |items: &Items<'a, T>| Slots {
+            embeddings: items.embeddings.0,
+            log_q: items.log_q.as_ref().map(|v| v.0),
+            item_ids: items.item_ids.as_ref().map(|v| v.0),
+        };
+        let items = Slots {
             embeddings: batch.items.0,
             log_q: batch.log_q.as_ref().map(|v| v.0),
             item_ids: batch.item_ids.as_ref().map(|v| v.0),
         };
-        let extra = batch.extra.as_ref().map_or(view(&[]), |extra| Slots {
-            embeddings: extra.embeddings.0,
-            log_q: extra.log_q.as_ref().map(|v| v.0),
-            item_ids: extra.item_ids.as_ref().map(|v| v.0),
-        });
-        let [bank, wrapped] = batch.bank.map_or([view(&[]), view(&[])], |bank| bank.readable());
+        let extra = batch.extra.as_ref().map_or_else(empty, of_items);
+        let own = batch.row_negatives.as_ref().map_or_else(empty, |negatives| of_items(&negatives.items));
+        let [bank, wrapped] = batch.bank.map_or_else(|| [empty(), empty()], |bank| bank.readable());
         let mut first = 0;
-        let segments = [own, extra, bank, wrapped].map(|part| {
+        let [items, extra, own, bank, wrapped] = [items, extra, own, bank, wrapped].map(|part| {
             let count = part.embeddings.len() / batch.dim;
             let segment = Segment {
                 embeddings: part.embeddings,
@@ -67,7 +72,16 @@ impl<'a, T: Element> Columns<'a, T> {
             first += count;
             segment
         });
-        Self { segments }
+        Self { segments: [items, extra, bank, wrapped], own }
+    }
+
+    /// The segment of a column, and its place there.
+    pub(super) fn at(&self, column: usize) -> (&Segment<'a, T>, usize) {
+        let all = self.segments.iter().chain([&self.own]);
+        let mut found =
+            all.filter(|segment| (segment.first..segment.first + segment.count).contains(&column));
+        let segment = found.next().unwrap_or(&self.segments[0]);
+        (segment, column - segment.first)
     }
 
     pub(super) fn tiles(&self) -> usize {

@@ -25,7 +25,8 @@ pub(super) struct Groups {
 
 impl Groups {
     /// Bytes for `rows` rows and `columns` columns.
-    pub(super) fn bytes(rows: usize, columns: usize) -> usize {
+    pub(super) fn bytes(rows: usize, columns: usize) -> u128 {
+        let (rows, columns) = (rows as u128, columns as u128);
         rows * (16 + 4 + 4) + columns * 8 + (rows + 1) * 8
     }
 
@@ -77,25 +78,9 @@ impl Groups {
         self.list_columns(groups, columns);
     }
 
-    /// Counting sort of the grouped columns; inside a group they stay in order.
     fn list_columns(&mut self, groups: usize, columns: usize) {
         let starts = &mut self.column_starts[..groups + 1];
-        starts.fill(0);
-        let grouped = || self.column_group[..columns].iter().filter(|group| **group != NONE);
-        grouped().for_each(|group| starts[*group as usize + 1] += 1);
-        for group in 0..groups {
-            starts[group + 1] += starts[group];
-        }
-        for (j, group) in (0..).zip(&self.column_group[..columns]) {
-            if *group != NONE {
-                let next = &mut starts[*group as usize];
-                self.columns[*next as usize] = j;
-                *next += 1;
-            }
-        }
-        // Each start has moved to its group's end, which is the next group's start.
-        starts.copy_within(0..groups, 1);
-        starts[0] = 0;
+        list_members(&self.column_group[..columns], starts, &mut self.columns);
     }
 
     /// Columns excluded for row `i`, in order.
@@ -107,6 +92,26 @@ impl Groups {
     pub(super) fn rows_of(&self, j: usize) -> &[u32] {
         slice(&self.rows, &self.row_starts, self.column_group[j])
     }
+}
+
+/// Counting sort of what has a group; inside a group it stays in order. Members of group g are
+/// `members[starts[g]..starts[g + 1]]`; a group beyond the last is none.
+pub(super) fn list_members(group_of: &[u32], starts: &mut [u32], members: &mut [u32]) {
+    let groups = starts.len() - 1;
+    starts.fill(0);
+    let grouped = || (0..).zip(group_of).filter(|(_, group)| (**group as usize) < groups);
+    grouped().for_each(|(_, group)| starts[*group as usize + 1] += 1);
+    for group in 0..groups {
+        starts[group + 1] += starts[group];
+    }
+    for (member, group) in grouped() {
+        let next = &mut starts[*group as usize];
+        members[*next as usize] = member;
+        *next += 1;
+    }
+    // Each start has moved to its group's end, which is the next group's start.
+    starts.copy_within(0..groups, 1);
+    starts[0] = 0;
 }
 
 fn slice<'a>(members: &'a [u32], starts: &[u32], group: u32) -> &'a [u32] {
@@ -177,6 +182,46 @@ impl<'a> Walk<'a> {
                 *cell = f32::NEG_INFINITY;
                 *cursor += 1;
             }
+        }
+    }
+}
+
+/// Walks of several groups at once, one for each place of a label, their positions in one buffer.
+pub(super) struct LabelWalks<'a> {
+    labels: &'a [Groups],
+    partners: Partners,
+    owned: Range<usize>,
+    lanes: usize,
+    /// `[labels, lanes]`
+    cursors: &'a mut [u32],
+}
+
+impl<'a> LabelWalks<'a> {
+    /// Each owned row starts at its first partner from `first` on.
+    pub(super) fn start(
+        labels: &'a [Groups],
+        partners: Partners,
+        owned: Range<usize>,
+        first: usize,
+        lanes: usize,
+        cursors: &'a mut [u32],
+    ) -> Self {
+        for (groups, cursors) in labels.iter().zip(cursors.chunks_exact_mut(lanes)) {
+            Walk::start(groups, partners, owned.clone(), first, cursors);
+        }
+        Self { labels, partners, owned, lanes, cursors }
+    }
+
+    /// As [`Walk::mark`].
+    pub(super) fn mark(
+        &mut self,
+        streamed: Range<usize>,
+        scores: &mut [f32],
+        mut excluded: Option<&mut [u32]>,
+    ) {
+        for (groups, cursors) in self.labels.iter().zip(self.cursors.chunks_exact_mut(self.lanes)) {
+            let mut walk = Walk { groups, partners: self.partners, owned: self.owned.clone(), cursors };
+            walk.mark(streamed.clone(), scores, self.lanes, excluded.as_deref_mut());
         }
     }
 }

@@ -5,13 +5,14 @@ use rayon::prelude::*;
 
 use super::columns::{Columns, Correction, LOG2_E};
 use super::embeddings::load;
-use super::exclusion::{Groups, Walk, mark_positives};
+use super::exclusion::{Groups, LabelWalks, Walk, mark_positives};
+use super::hard_negatives::Lists;
 use super::partial::{Fields, Partial};
 use super::product::{FEWEST_STREAMED, Rows, scores};
 use super::sigmoid::Sigmoids;
 use super::simd::{Exponentials, LANE_STEP, Logits};
 use super::tallies::{Moments, Ranks};
-use super::tiles::{RowPartition, tile_range};
+use super::tiles::{RowPartition, optional_chunks, tile_range};
 use super::workspace::{Forward, Prepared, Scratch};
 use crate::config::Link;
 use crate::cpu::Batch;
@@ -71,40 +72,58 @@ impl<'a, T: Element> RowSweep<'a, T> {
 
     /// Fills the partials `[row_tiles, splits]`: statistics and, if `gradients`, O.
     pub(super) fn run(&self, target: &mut Forward, gradients: bool) {
-        let RowPartition { lanes, splits, .. } = self.partition;
-        let items = self.partition.items();
-        let item = |item: usize, stats: &mut [f32], output: Option<&mut [f32]>| {
-            let mut scratch = self.prepared.scratch();
-            let partial = Partial::new(self.fields, stats, output);
-            self.partial(item / splits, item % splits, &mut scratch, partial);
-        };
-        let words = self.fields.words() * lanes;
-        let stats = target.stats[..items * words].par_chunks_exact_mut(words).with_max_len(1);
-        if gradients {
-            let size = lanes * self.problem.dim;
-            let outputs = target.outputs[..items * size].par_chunks_exact_mut(size);
-            stats.zip(outputs).enumerate().for_each(|(i, (stats, output))| item(i, stats, Some(output)));
-        } else {
-            stats.enumerate().for_each(|(i, stats)| item(i, stats, None));
-        }
+        self.sweep(target, None, gradients);
     }
 
-    /// The partial of row tile `tile` over the columns of split `split`.
-    fn partial(&self, tile: usize, split: usize, scratch: &mut Scratch, mut partial: Partial<'_>) {
+    /// Fills `found` with the `per_row` hardest negatives of each row and split, and the partials with those of no
+    /// columns, but for the counts of excluded pairs.
+    pub(super) fn mine(&self, target: &mut Forward, found: &mut [u64], per_row: usize, gradients: bool) {
+        let length = self.partition.items() * self.partition.lanes * per_row;
+        self.sweep(target, Some(&mut found[..length]), gradients);
+    }
+
+    fn sweep(&self, target: &mut Forward, found: Option<&mut [u64]>, gradients: bool) {
+        let RowPartition { lanes, splits, .. } = self.partition;
+        let items = self.partition.items();
+        let words = self.fields.words() * lanes;
+        let per_item = found.as_ref().map_or(0, |found| found.len() / items);
+        let outputs = gradients.then_some(&mut target.outputs[..]);
+        let work = (
+            target.stats[..items * words].par_chunks_exact_mut(words).with_max_len(1),
+            optional_chunks(outputs, lanes * self.problem.dim, items),
+            optional_chunks(found, per_item, items),
+        );
+        work.into_par_iter().enumerate().for_each(|(item, (stats, output, found))| {
+            let mut scratch = self.prepared.scratch();
+            let partial = Partial::new(self.fields, stats, output);
+            self.partial(item / splits, item % splits, &mut scratch, partial, found);
+        });
+    }
+
+    /// The partial of row tile `tile` over the columns of split `split`, or its hardest negatives.
+    fn partial(
+        &self,
+        tile: usize,
+        split: usize,
+        scratch: &mut Scratch,
+        mut partial: Partial<'_>,
+        found: Option<&mut [u64]>,
+    ) {
         let RowPartition { lanes, .. } = self.partition;
         let dim = self.problem.dim;
         let rows = tile_range(tile, lanes, self.problem.rows);
         let owned = load(self.users, rows.clone(), dim, self.user_norms, lanes, &mut scratch.owned);
         let tiles = self.partition.tiles_of(split);
         let first = self.columns.tile(tiles.start).columns().start;
-        let cursors = &mut scratch.cursors[..2 * lanes];
+        let (cursors, of_labels) = scratch.cursors.split_at_mut(2 * lanes);
         let mut walks = Walk::start_all(self.exclusions, Groups::columns_of, rows.clone(), first, cursors);
-        let mut label_cursors = vec![0; self.labels.len() * lanes];
-        let start = |(labels, cursors)| Walk::start(labels, Groups::columns_of, rows.clone(), first, cursors);
-        let mut label_walks: Vec<_> =
-            self.labels.iter().zip(label_cursors.chunks_exact_mut(lanes)).map(start).collect();
+        let mut label_walks =
+            LabelWalks::start(self.labels, Groups::columns_of, rows.clone(), first, lanes, of_labels);
         partial.clear();
-        if partial.counts.is_some() {
+        let mut lists = found.map(|found| Lists::new(found, lanes, &mut scratch.reference[..lanes]));
+        if lists.is_some() {
+            partial.clear_output();
+        } else if partial.counts.is_some() {
             let reference = &mut scratch.reference[..lanes];
             self.references(rows.clone(), owned, &mut scratch.scores, &mut scratch.streamed, reference);
         }
@@ -123,15 +142,24 @@ impl<'a, T: Element> RowSweep<'a, T> {
             scores(owned, streamed, &mut scratch.scores);
             let cells = &mut scratch.scores[..columns.len() * lanes];
             mark_positives(rows.clone(), columns.clone(), self.problem.offset as isize, cells, lanes);
-            for walk in walks.iter_mut().flatten().chain(&mut label_walks) {
+            for walk in walks.iter_mut().flatten() {
                 let excluded = partial.counts.as_mut().map(|counts| &mut *counts.excluded);
                 walk.mark(columns.clone(), cells, lanes, excluded);
             }
+            label_walks.mark(
+                columns.clone(),
+                cells,
+                partial.counts.as_mut().map(|counts| &mut *counts.excluded),
+            );
             let bias = &mut scratch.bias[..columns.len()];
             self.correction.biases(&tile.segment, tile.inside, bias);
             let max = &mut scratch.max[..lanes];
             max.copy_from_slice(partial.max);
             Logits { scores: cells, lanes, scale: self.scale, bias, max }.run(self.arch);
+            if let Some(lists) = &mut lists {
+                lists.offer(cells, rows.len(), columns.start, &mut scratch.reference[..lanes]);
+                continue;
+            }
             if let Some(counts) = &mut partial.counts {
                 let reference = &scratch.reference[..lanes];
                 Ranks { scores: cells, lanes, reference, counts }.run(self.arch);
@@ -151,6 +179,14 @@ impl<'a, T: Element> RowSweep<'a, T> {
             }
             partial.add(cells, lanes, streamed.first(columns.len()), rows.len());
         }
+    }
+
+    /// [`Self::references`] of a row tile, into the scratch.
+    pub(super) fn tile_references(&self, rows: std::ops::Range<usize>, scratch: &mut Scratch) {
+        let lanes = self.partition.lanes;
+        let Scratch { owned, scores, streamed, reference, .. } = scratch;
+        let owned = load(self.users, rows.clone(), self.problem.dim, self.user_norms, lanes, owned);
+        self.references(rows, owned, scores, streamed, &mut reference[..lanes]);
     }
 
     /// The positives' logits in base 2, with the sweep's own roundings: an item that equals the positive then ties

@@ -1,8 +1,10 @@
 //! The loss object: its workspace and its entry points.
 
 use super::backward::{ColumnGradients, ColumnSweep};
+use super::cells::{Source, cells_per_row};
 use super::columns::Columns;
 use super::forward::RowSweep;
+use super::row_negatives::check_indices;
 use super::rows::symmetric_coefficients;
 use super::tiles::{RowPartition, lanes};
 use super::workspace::Workspace;
@@ -108,7 +110,8 @@ impl InBatchLoss {
     /// Loss only: no gradients, no workspace for them, half of a forward's arithmetic.
     ///
     /// # Errors
-    /// What [`Problem::new`] finds wrong, [`Error::WeightSum`], [`Error::NotAProbability`], [`Error::OutOfMemory`].
+    /// What [`Problem::new`] finds wrong, [`Error::WeightSum`], [`Error::NotAProbability`], [`Error::RowNegativeIndex`],
+    /// [`Error::OutOfMemory`].
     pub fn evaluate<T: Element>(&mut self, batch: &Batch<'_, T>) -> Result<Output<'_>> {
         self.sweep_rows(batch, false)?;
         Ok(Output { of: self })
@@ -183,6 +186,7 @@ impl InBatchLoss {
         let problem = Problem::new(batch, &self.config)?;
         let reduction = reduction_scale(&self.config, batch)?;
         check_probabilities(&self.config, &problem, batch)?;
+        check_indices(&problem, batch)?;
         self.grow(&problem, gradients)?;
         let columns = Columns::new(batch);
         // A symmetric loss has no O: both gradients are sums of sweep 2.
@@ -217,7 +221,7 @@ impl InBatchLoss {
         gradients: &mut Gradients<'_, G>,
     ) {
         let columns = Columns::new(batch);
-        let Workspace { prepared, forward, backward } = &mut self.workspace;
+        let Workspace { prepared, cells, forward, backward } = &mut self.workspace;
         let mut rows = RowSweep::new(&self.config, problem, batch, &columns, prepared);
         rows.partition = RowPartition::new(problem, column_tiles);
         rows.user_gradients(&self.config, forward, coefficient, backward, gradients.users.0);
@@ -227,13 +231,22 @@ impl InBatchLoss {
         let has_bias = matches!(self.config.get_objective(), Objective::Sigmoid { .. });
         self.d_bias = has_bias.then(|| each.sum::<f64>() as f32);
         let lanes = lanes(problem.gradient_columns());
-        let sweep = ColumnSweep { forward: &rows, lanes, rows: backward, own: None };
+        let chosen = cells_per_row(&self.config, problem).map(|per_row| {
+            cells.sort(per_row, problem);
+            (&*cells, per_row)
+        });
+        let hardest = chosen.filter(|_| self.config.get_hard_negatives().is_some());
+        let sweep = ColumnSweep { forward: &rows, lanes, rows: backward, own: None, cells: hardest };
         let embeddings = Some(&mut *gradients.items.0);
         let log_q = gradients.log_q.as_mut().map(|log_q| &mut *log_q.0);
         sweep.run(&columns.segments[0], ColumnGradients { embeddings, log_q, temperature: None });
         let embeddings = gradients.extra.as_mut().map(|extra| &mut *extra.0);
         let log_q = gradients.extra_log_q.as_mut().map(|log_q| &mut *log_q.0);
         sweep.run(&columns.segments[1], ColumnGradients { embeddings, log_q, temperature: None });
+        let embeddings = gradients.row_negatives.as_mut().map(|own| &mut *own.0);
+        let log_q = gradients.row_negatives_log_q.as_mut().map(|log_q| &mut *log_q.0);
+        let of_own = ColumnSweep { cells: chosen, ..sweep };
+        of_own.run(&columns.own, ColumnGradients { embeddings, log_q, temperature: None });
     }
 
     /// Sweep 2 of a symmetric loss, once for the items and once for the users.
@@ -259,6 +272,7 @@ impl InBatchLoss {
             lanes,
             rows: &workspace.backward,
             own: Some((&back, &other.backward)),
+            cells: None,
         };
         let temperature = Some(&mut terms[..problem.rows]);
         let embeddings = Some(&mut *gradients.items.0);
@@ -269,6 +283,7 @@ impl InBatchLoss {
             lanes,
             rows: &other.backward,
             own: Some((&forth, &workspace.backward)),
+            cells: None,
         };
         let embeddings = Some(&mut *gradients.users.0);
         let log_q = gradients.user_log_q.as_mut().map(|log_q| &mut *log_q.0);
@@ -300,9 +315,20 @@ fn sweep_rows<T: Element>(
 ) {
     let columns = Columns::new(batch);
     workspace.prepared.prepare(config, batch, &columns);
-    let Workspace { prepared, forward, .. } = workspace;
+    let Workspace { prepared, cells, forward, .. } = workspace;
     let sweep = RowSweep::new(config, problem, batch, &columns, prepared);
-    sweep.run(forward, with_output);
+    match (config.get_hard_negatives(), &batch.row_negatives) {
+        (Some(kept), _) => {
+            sweep.mine(forward, &mut cells.found, kept, with_output);
+            sweep.add_cells(Source::Found, kept, cells, forward, with_output);
+        }
+        (None, Some(own)) => {
+            sweep.run(forward, with_output);
+            let source = Source::Own(own.indices.as_ref().map(|indices| indices.0));
+            sweep.add_cells(source, own.per_row, cells, forward, with_output);
+        }
+        (None, None) => sweep.run(forward, with_output),
+    }
     sweep.finish(config, batch.weights.as_ref().map(|w| w.0), forward, with_output);
 }
 
@@ -320,6 +346,7 @@ fn exchanged<'a, T: Element>(batch: &Batch<'a, T>) -> Batch<'a, T> {
         weights: batch.weights,
         extra: None,
         bank: None,
+        row_negatives: None,
     }
 }
 

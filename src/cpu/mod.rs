@@ -2,15 +2,18 @@
 
 mod backward;
 mod bank;
+mod cells;
 mod columns;
 mod embeddings;
 mod exclusion;
 mod forward;
 mod frequency;
+mod hard_negatives;
 mod loss;
 mod partial;
 mod prepare;
 mod product;
+mod row_negatives;
 mod rows;
 mod sampler;
 mod sigmoid;
@@ -45,6 +48,9 @@ pub type Batch<'a, T> = crate::Batch<'a, Cpu, T>;
 
 /// Item embeddings in slices; see [`crate::Items`].
 pub type Items<'a, T> = crate::Items<'a, Cpu, T>;
+
+/// Negatives of one row each, in slices; see [`crate::RowNegatives`].
+pub type RowNegatives<'a, T> = crate::RowNegatives<'a, Cpu, T>;
 
 /// Gradient slices; see [`crate::Gradients`].
 pub type Gradients<'a, G> = crate::Gradients<'a, Cpu, G>;

@@ -95,6 +95,14 @@ impl<'a> Partial<'a> {
         self.written = false;
     }
 
+    /// O of no columns, for a sweep that adds none.
+    pub(super) fn clear_output(&mut self) {
+        if let Some(output) = self.output.as_deref_mut() {
+            output.fill(0.0);
+            self.written = true;
+        }
+    }
+
     /// Raises the maxima of the first `rows` rows to `max` and rescales what is there.
     pub(super) fn raise(&mut self, max: &[f32], rows: usize, dim: usize) {
         for (row, new) in max.iter().enumerate().take(rows) {

@@ -14,17 +14,18 @@ impl Prepared {
         batch: &Batch<'_, T>,
         columns: &Columns<'_, T>,
     ) {
-        let count = columns.segments.iter().map(|segment| segment.count).sum();
+        let count = columns.segments.iter().chain([&columns.own]).map(|segment| segment.count).sum();
         let rows = batch.users.0.len() / batch.dim;
         if config.normalizes() {
             inverse_norms(batch.users.0, batch.dim, &mut self.user_norms[..rows]);
-            for segment in &columns.segments {
+            for segment in columns.segments.iter().chain([&columns.own]) {
                 let target = &mut self.column_norms[segment.first..segment.first + segment.count];
                 inverse_norms(segment.embeddings, batch.dim, target);
             }
         }
         if let (true, Some(ids)) = (config.excludes_same_item(), &batch.item_ids) {
             let positives = &ids.0[batch.offset..batch.offset + rows];
+            // A row's own negatives are compared one by one.
             let segments = columns.segments.iter().map(|s| (s.first, s.item_ids.unwrap_or(&[])));
             self.same_item.build(positives, count, segments);
         }

@@ -6,7 +6,7 @@ use super::columns::LOG2_E;
 use super::embeddings::{dot, load, store_gradient};
 use super::forward::RowSweep;
 use super::partial::{Fields, Partial};
-use super::tiles::tile_range;
+use super::tiles::{optional_chunks, tile_range};
 use super::workspace::{Backward, Forward, RowGradient, RowState};
 use crate::config::Link;
 use crate::objective::{self, RowTerm};
@@ -33,28 +33,21 @@ impl<T: Element> RowSweep<'_, T> {
         let (count, lanes) = (self.problem.rows, self.partition.lanes);
         let per_tile = self.partition.splits * lanes;
         let words = self.fields.words();
+        let outputs = gradients.then_some(&mut target.outputs[..]);
         let tiles = (
             target.rows[..count].par_chunks_mut(lanes),
             target.row_losses[..count].par_chunks_mut(lanes),
             target.log_sum_exp[..count].par_chunks_mut(lanes),
             target.z_positive[..count].par_chunks_mut(lanes),
             target.stats.par_chunks_exact_mut(words * per_tile),
+            optional_chunks(outputs, per_tile * self.problem.dim, self.partition.row_tiles),
         );
-        let tiles = tiles.into_par_iter().enumerate();
-        let finish = |tile, stats, output, rows, losses, log_sum_exp, z_positive| {
-            let target = RowOutputs { rows, losses, log_sum_exp, z_positive };
-            self.finish_tile(tile, config, weights, stats, output, target);
-        };
-        if gradients {
-            let outputs = target.outputs.par_chunks_exact_mut(per_tile * self.problem.dim);
-            tiles.zip(outputs).for_each(|((tile, (rows, losses, lse, z, stats)), output)| {
-                finish(tile, stats, Some(output), rows, losses, lse, z);
-            });
-        } else {
-            tiles.for_each(|(tile, (rows, losses, lse, z, stats))| {
-                finish(tile, stats, None, rows, losses, lse, z);
-            });
-        }
+        tiles.into_par_iter().enumerate().for_each(
+            |(tile, (rows, losses, log_sum_exp, z_positive, stats, output))| {
+                let target = RowOutputs { rows, losses, log_sum_exp, z_positive };
+                self.finish_tile(tile, config, weights, stats, output, target);
+            },
+        );
         self.keep_counts(target);
     }
 

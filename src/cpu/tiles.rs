@@ -3,6 +3,9 @@
 
 use std::ops::Range;
 
+use rayon::iter::Either;
+use rayon::prelude::*;
+
 use super::simd::LANE_STEP;
 use crate::Problem;
 
@@ -23,6 +26,18 @@ pub(super) fn lanes(owned: usize) -> usize {
 /// The rows of tile `tile` out of `count` rows.
 pub(super) fn tile_range(tile: usize, size: usize, count: usize) -> Range<usize> {
     tile * size..((tile + 1) * size).min(count)
+}
+
+/// `count` chunks of a buffer for as many work items, or for each of them nothing.
+pub(super) fn optional_chunks<X: Send>(
+    buffer: Option<&mut [X]>,
+    size: usize,
+    count: usize,
+) -> impl IndexedParallelIterator<Item = Option<&mut [X]>> {
+    match buffer {
+        Some(buffer) => Either::Left(buffer.par_chunks_exact_mut(size).take(count).map(Some)),
+        None => Either::Right((0..count).into_par_iter().map(|_| None)),
+    }
 }
 
 /// The forward sweep's cut: `row_tiles x splits` independent partials.

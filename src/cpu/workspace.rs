@@ -2,6 +2,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::cells::{CellSizes, Cells};
 use super::exclusion::Groups;
 use super::partial::Fields;
 use super::tiles::{RowPartition, STREAMED, lanes, most_column_tiles};
@@ -64,7 +65,8 @@ pub(super) struct Scratch {
     pub(super) reference: Vec<f32>,
     /// `[lanes]` sums of gradient weights.
     pub(super) mass: Vec<f32>,
-    /// `[2, lanes]` positions in the excluded partners by item and by user.
+    /// `[2 + labels, lanes]` positions in the excluded partners by item, by user, and by each place of a label where a
+    /// class table's rows have any.
     pub(super) cursors: Vec<u32>,
 }
 
@@ -72,6 +74,7 @@ pub(super) struct Scratch {
 #[derive(Debug, Default)]
 pub(super) struct Workspace {
     pub(super) prepared: Prepared,
+    pub(super) cells: Cells,
     pub(super) forward: Forward,
     pub(super) backward: Backward,
 }
@@ -133,6 +136,7 @@ struct Sizes {
     norms: bool,
     same_item: bool,
     same_user: bool,
+    cells: Option<CellSizes>,
 }
 
 impl Sizes {
@@ -140,11 +144,11 @@ impl Sizes {
         let partition = RowPartition::new(problem, most_column_tiles(problem));
         Self {
             rows: problem.rows,
-            columns: problem.columns(),
+            columns: problem.columns().saturating_add(problem.row_negative_embeddings()),
             dim: problem.dim,
             items: partition.items(),
             row_lanes: partition.lanes,
-            scratch_lanes: partition.lanes.max(lanes(problem.gradient_columns())),
+            scratch_lanes: scratch_lanes(problem),
             threads: rayon::current_num_threads(),
             gradients,
             words: Fields::of(config).words(),
@@ -153,6 +157,7 @@ impl Sizes {
             norms: config.normalizes(),
             same_item: config.excludes_same_item(),
             same_user: config.excludes_same_user(),
+            cells: CellSizes::of(config, problem, partition, gradients),
         }
     }
 
@@ -163,7 +168,8 @@ impl Sizes {
             + times(STREAMED, self.scratch_lanes) * 4
             + times(STREAMED + 2 * self.scratch_lanes, self.dim) * 4
             + times(STREAMED.max(self.scratch_lanes) + 5 * self.scratch_lanes, 4);
-        let mut bytes = times(self.rows, row) + times(self.items, self.words * self.row_lanes * 4);
+        let mut bytes = self.cells.map_or(0, |cells| cells.bytes());
+        bytes += times(self.rows, row) + times(self.items, self.words * self.row_lanes * 4);
         if self.counts {
             bytes += times(self.rows, 3 * 4);
         }
@@ -179,7 +185,7 @@ impl Sizes {
         }
         for asked in [self.same_item, self.same_user] {
             if asked {
-                bytes += Groups::bytes(self.rows, self.columns) as u128;
+                bytes += Groups::bytes(self.rows, self.columns);
             }
         }
         bytes + per_thread * self.threads as u128
@@ -218,7 +224,10 @@ impl Workspace {
             return Err(Error::OutOfMemory { bytes: sizes.bytes() });
         }
         let Sizes { rows, columns, dim, items, row_lanes, .. } = sizes;
-        let Self { prepared, forward, backward } = self;
+        let Self { prepared, cells, forward, backward } = self;
+        if let Some(sizes) = &sizes.cells {
+            cells.reserve(sizes)?;
+        }
         grow(&mut forward.rows, rows)?;
         grow(&mut forward.row_losses, rows)?;
         grow(&mut forward.log_sum_exp, rows)?;
@@ -248,6 +257,28 @@ impl Workspace {
         }
         prepared.reserve_scratch(sizes.threads, sizes.scratch_lanes, dim)
     }
+}
+
+impl Workspace {
+    /// Bytes that [`Workspace::reserve_labels`] adds.
+    pub(super) fn label_bytes(problem: &Problem, labels: usize) -> u128 {
+        let cursors = labels as u128 * scratch_lanes(problem) as u128;
+        cursors * size_of::<u32>() as u128 * rayon::current_num_threads() as u128
+    }
+
+    /// Makes room for the walks of so many labels a row, after [`Workspace::reserve`] for the same problem.
+    pub(super) fn reserve_labels(&mut self, problem: &Problem, labels: usize) -> Result<()> {
+        for scratch in &mut self.prepared.scratch {
+            let scratch = scratch.get_mut().unwrap_or_else(PoisonError::into_inner);
+            grow(&mut scratch.cursors, (2 + labels) * scratch_lanes(problem))?;
+        }
+        Ok(())
+    }
+}
+
+/// Lanes of the widest tile of either sweep.
+fn scratch_lanes(problem: &Problem) -> usize {
+    lanes(problem.rows).max(lanes(problem.gradient_columns()))
 }
 
 impl Prepared {

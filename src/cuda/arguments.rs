@@ -69,9 +69,10 @@ arguments! {
 
     Scale: 64 { columns: Columns, norms: u64, bias: u64, to: u64 }
 
-    Merge: 128 {
+    Merge: 136 {
         maximum: u64, sum: u64, moment: u64, counts: u64, output: u64, lse: u64, row_maximum: u64, row_sum: u64,
         row_mass: u64, row_moment: u64, row_counts: u64,
+        more: i64,
         cut: Cut,
         rows: i32, dim: i32, link: i32, padding: i32,
     }
@@ -121,11 +122,49 @@ arguments! {
         rows: i32, offset: i32, logq_scale: f32, inside: i32, second: i32, padding: i32,
     }
 
+    /// Negatives that each row has for itself.
+    Gathered: 104 {
+        columns: Columns,
+        norms: u64, bias: u64, places: u64, logits: u64, users: u64, row_norms: u64, scalars: u64,
+        rows: i32, per_row: i32,
+    }
+
+    RowPlaces: 24 { indices: u64, places: u64, rows: i32, per_row: i32 }
+
+    RowLogits: 128 { gathered: Gathered, ids: u64, positive_ids: u64, offset: i32, padding: i32 }
+
+    RowPartial: 192 {
+        gathered: Gathered,
+        ids: u64, positive_ids: u64, excluded: u64, reference: u64,
+        maximum: u64, sum: u64, moment: u64, counts: u64, output: u64,
+        first: i64, offset: i32, link: i32,
+    }
+
+    RowBackward: 168 {
+        gathered: Gathered,
+        reference: u64, coefficient: u64, output: u64, masses: u64,
+        cut: Cut,
+        link: i32, rows_per_split: i32,
+    }
+
+    RowNegativeGradients: 152 {
+        gathered: Gathered,
+        reference: u64, coefficient: u64, d_embeddings: u64, d_log_q: u64,
+        link: i32, inside: i32, logq_scale: f32, padding: i32,
+    }
+
     BankPush: 88 {
         embeddings: u64, log_q: u64, item_ids: u64,
         ring: u64, ring_log_q: u64, ring_item_ids: u64, entered: u64, state: u64,
         capacity: u64, count: u64,
         dim: i32, padding: i32,
+    }
+
+    HardNegatives: 240 { stream: Stream, lists: u64, excluded: u64, kept: i32, padding: i32 }
+
+    HardNegativesMerge: 56 {
+        lists: u64, excluded: u64, logits: u64, places: u64, row_excluded: u64,
+        splits: i32, rows: i32, kept: i32, padding: i32,
     }
 
     Frequency: 96 {

@@ -26,6 +26,22 @@ pub(super) struct Inputs<T> {
     pub(super) user_ids: Span<i64>,
     pub(super) weights: Span<f32>,
     pub(super) bank: Bank<T>,
+    pub(super) row_negatives: RowNegatives<T>,
+}
+
+/// Device pointers of row negatives.
+#[derive(Debug)]
+pub(super) struct RowNegatives<T> {
+    pub(super) embeddings: Span<T>,
+    pub(super) log_q: Span<f32>,
+    pub(super) item_ids: Span<i64>,
+    /// Into the pool, if there is one.
+    pub(super) indices: Span<i32>,
+}
+
+impl<T> RowNegatives<T> {
+    const NONE: Self =
+        Self { embeddings: Span::NULL, log_q: Span::NULL, item_ids: Span::NULL, indices: Span::NULL };
 }
 
 /// Device pointers of a memory bank.
@@ -75,6 +91,38 @@ impl<T> Inputs<T> {
             user_ids: self.user_ids,
             weights: self.weights,
             bank: Bank::NONE,
+            row_negatives: RowNegatives::NONE,
+        }
+    }
+
+    /// The embeddings that row negatives are taken from, as columns that are nobody's positive: extra negatives of a
+    /// problem without rows.
+    pub(super) fn of_row_negatives(&self) -> Self {
+        let RowNegatives { embeddings, log_q, item_ids, .. } = self.row_negatives;
+        let problem = Problem {
+            rows: 0,
+            offset: 0,
+            batch_columns: 0,
+            extra_columns: self.problem.row_negative_embeddings(),
+            bank_columns: 0,
+            row_negatives: 0,
+            pool: None,
+            ..self.problem
+        };
+        Self {
+            problem,
+            config: self.config,
+            users: Span::NULL,
+            items: Span::NULL,
+            extra: embeddings,
+            log_q: [Span::NULL, log_q, Span::NULL],
+            user_log_q: Span::NULL,
+            item_ids: [Span::NULL, item_ids, Span::NULL],
+            user_ids: Span::NULL,
+            weights: Span::NULL,
+            labels: Labels::NONE,
+            bank: Bank::NONE,
+            row_negatives: RowNegatives::NONE,
         }
     }
 
@@ -114,6 +162,7 @@ impl<T> Inputs<T> {
             user_log_q: Span::NULL,
             weights,
             bank: Bank::NONE,
+            row_negatives: RowNegatives::NONE,
         }
     }
 }
@@ -149,6 +198,19 @@ impl<T: Element> Inputs<T> {
             log_q[2] = memory.log_q().only_if(batch.log_q.is_some() || !log_q[1].is_null());
             item_ids[2] = memory.item_ids();
         }
+        let negatives = batch.row_negatives.as_ref();
+        let of_rows = negatives.map(|n| &n.items);
+        let row_log_q = of_rows.and_then(|i| i.log_q.as_ref());
+        let row_ids = of_rows.and_then(|i| i.item_ids.as_ref());
+        let indices = negatives.and_then(|n| n.indices.as_ref());
+        let row_negatives = RowNegatives {
+            embeddings: optional(device, of_rows.map(|i| &i.embeddings), "row negatives", &mut guards)?,
+            log_q: optional(device, row_log_q, "row negatives' log_q", &mut guards)?
+                .only_if(config.get_logq_scale() != 0.0),
+            item_ids: optional(device, row_ids, "row negatives' item_ids", &mut guards)?
+                .only_if(config.excludes_same_item()),
+            indices: optional(device, indices, "row negatives' indices", &mut guards)?,
+        };
         let log_q = log_q.map(|span| span.only_if(config.get_logq_scale() != 0.0));
         let item_ids = item_ids.map(|span| span.only_if(config.excludes_same_item()));
         let user_log_q = optional(device, batch.user_log_q.as_ref(), "user_log_q", &mut guards)?;
@@ -166,6 +228,7 @@ impl<T: Element> Inputs<T> {
             user_ids: user_ids.only_if(config.excludes_same_user()),
             weights: optional(device, batch.weights.as_ref(), "weights", &mut guards)?,
             bank,
+            row_negatives,
         };
         Ok((inputs, guards))
     }

@@ -73,7 +73,7 @@ pub(super) struct Grid {
 }
 
 /// Warps in a block of the kernels that give a warp to each row or column.
-const WARPS_PER_BLOCK: usize = 8;
+pub(super) const WARPS_PER_BLOCK: usize = 8;
 
 /// Threads in a block of every kernel but the stream's, which has as many.
 pub(super) const BLOCK: u32 = 256;

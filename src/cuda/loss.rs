@@ -11,7 +11,7 @@ use super::plan::{Hardware, Plan, Sweep};
 use super::view::View;
 use super::view::{Bound, ViewMut};
 use super::workspace::{Purpose, Sizes, Workspace};
-use super::{Batch, Gradients, columns, rows, stream, stream_mma};
+use super::{Batch, Gradients, columns, row_negatives, rows, stream, stream_mma};
 use crate::problem::check_length;
 use crate::{Element, Error, Length, LossConfig, Problem, Reduction, Result};
 
@@ -27,6 +27,8 @@ pub struct InBatchLoss {
     workspace: Workspace,
     /// The same with users and items exchanged, for a symmetric loss.
     exchanged: Workspace,
+    /// That of the embeddings that row negatives are taken from.
+    pool: Workspace,
     forward: State,
     /// Whether a backward has left gradients of the parameters.
     has_gradient: bool,
@@ -52,6 +54,7 @@ impl InBatchLoss {
             hardware: device.hardware(),
             config,
             exchanged: Workspace::beside(device, &workspace),
+            pool: Workspace::beside(device, &workspace),
             workspace,
             forward: State::Nothing("there was none"),
             has_gradient: false,
@@ -107,11 +110,10 @@ impl InBatchLoss {
     ///
     /// `O((B + N) D)`: 8 to 32 bytes a column, some 60 a row, `4 D` bytes for each row and gradient column, as
     /// many again per split when the batch is too small to fill the device; for 16-bit embeddings that are normalised,
-    /// `2 D` bytes for each row and column. More than [`Plan::workspace_bytes`] where buffers at odd addresses would need more.
+    /// `2 D` bytes for each row and column. Row negatives take 4 to 24 bytes each and `4 D` bytes a row; a pool, `4 D` bytes
+    /// and 4 to 20 for each of its embeddings. More than [`Plan::workspace_bytes`] where buffers at odd addresses would need more.
     pub fn workspace_bytes(&self, problem: &Problem) -> usize {
-        let sizes = self.sizes_of_all(problem);
-        let other = if self.config.is_symmetric() { sizes.without_scalars().bytes() } else { 0 };
-        sizes.bytes().saturating_add(other)
+        self.plan(problem).bytes(&self.sizes_of_all(problem))
     }
 
     /// Allocates the workspace and loads the kernels for problems up to this one, so that no later call does.
@@ -122,6 +124,7 @@ impl InBatchLoss {
         self.forward = State::Nothing("the workspace was reserved in between");
         let sizes = self.sizes_of_all(problem);
         ensure([&mut self.workspace, &mut self.exchanged], &self.config, &sizes)?;
+        self.pool.ensure(&Sizes::of_row_negatives(&self.plan(problem), Purpose::Backward))?;
         self.load_kernels(problem)
     }
 
@@ -203,6 +206,7 @@ impl InBatchLoss {
         self.has_gradient = false;
         self.workspace.poison()?;
         self.exchanged.poison()?;
+        self.pool.poison()?;
         self.write_parameters()
     }
 
@@ -216,6 +220,7 @@ impl InBatchLoss {
         let (inputs, _guards) = Inputs::bind(&self.device, batch, problem, &self.config)?;
         let plan = self.plan_for(&problem, inputs.aligned(true));
         ensure([&mut self.workspace, &mut self.exchanged], &self.config, &Sizes::of(&plan, purpose))?;
+        self.pool.ensure(&Sizes::of_row_negatives(&plan, purpose))?;
         let (device, workspace, config) = (&self.device, &self.workspace, &self.config);
         let sweep = if config.is_symmetric() {
             // No O: both gradients are sums of second sweeps.
@@ -248,6 +253,7 @@ impl InBatchLoss {
             stream_mma::scale(device, inputs, workspace)?;
         }
         stream::forward(device, inputs, workspace, &sweep, with_output)?;
+        row_negatives::forward(device, inputs, workspace, &self.pool, &sweep, with_output)?;
         rows::merge(device, inputs, workspace, &sweep, with_output)?;
         rows::objective(device, inputs, workspace, other)?;
         Ok(sweep)
@@ -266,6 +272,7 @@ impl InBatchLoss {
         let plan = self.plan_for(&problem, inputs.aligned(false));
         // The copies that tensor cores read when normalising are the forward's.
         ensure([&mut self.workspace, &mut self.exchanged], &self.config, &Sizes::of_gradients(&plan))?;
+        self.pool.ensure(&Sizes::of_row_negatives_gradients(&plan))?;
         let (device, workspace, config) = (&self.device, &self.workspace, &self.config);
         let upstream = upstream.map(|view| view.bind(device, "upstream").map(|bound| (bound, view.length())));
         let upstream = upstream.transpose()?;
@@ -278,6 +285,13 @@ impl InBatchLoss {
         let d_extra_log_q =
             bind_target(device, gradients.extra_log_q.as_mut(), "the gradient of extra log_q")?;
         let d_user_log_q = bind_target(device, gradients.user_log_q.as_mut(), "the gradient of user_log_q")?;
+        let d_row_negatives =
+            bind_target(device, gradients.row_negatives.as_mut(), "the gradient of row negatives")?;
+        let d_row_negatives_log_q = bind_target(
+            device,
+            gradients.row_negatives_log_q.as_mut(),
+            "the gradient of row negatives' log_q",
+        )?;
         let targets = Targets {
             extra: d_extra.0,
             log_q: d_log_q.0,
@@ -294,7 +308,13 @@ impl InBatchLoss {
         rows::reduce_terms(device, &inputs, workspace)?;
         let sweep = plan.backward_of(targets.owned(&problem), with_masses);
         stream::backward(device, &inputs, workspace, &sweep, with_masses, None)?;
-        columns::gradients(device, &inputs, workspace, &sweep, targets)
+        columns::gradients(device, &inputs, workspace, &sweep, targets)?;
+        let targets = Targets {
+            extra: d_row_negatives.0,
+            extra_log_q: d_row_negatives_log_q.0,
+            ..Targets::embeddings(Span::NULL)
+        };
+        row_negatives::gradients(device, &inputs, workspace, &self.pool, &plan, targets)
     }
 
     /// The gradients of a symmetric loss: a second sweep for the items, and one for the users.
@@ -362,6 +382,9 @@ impl InBatchLoss {
         files.extend([plan.loss(), plan.forward(), plan.backward()].map(|sweep| sweep.file));
         if plan.copies_embeddings() {
             files.push(File::Scale);
+        }
+        if plan.gathered().is_some() || problem.pool.is_some() {
+            files.push(File::RowNegatives);
         }
         let mut modules = self.device.modules();
         for file in files {

@@ -33,6 +33,7 @@ mod buffer;
 mod columns;
 mod device;
 mod frequency;
+mod hard_negatives;
 mod inputs;
 mod launch;
 mod loss;
@@ -41,6 +42,7 @@ mod output;
 mod parameters;
 mod plan;
 mod ranges;
+mod row_negatives;
 mod rows;
 mod sampler;
 mod stream;
@@ -55,6 +57,8 @@ pub use cudarc;
 pub use device::{Counters, Device};
 pub(crate) use device::{driver_error, primary_context};
 pub use frequency::{FrequencyCounter, FrequencyEstimator};
+#[doc(hidden)]
+pub use hard_negatives::{Mined, mined};
 pub use loss::InBatchLoss;
 pub use module::{Ptx, ptx};
 pub use output::Output;
@@ -80,6 +84,9 @@ pub type Batch<'a, T> = crate::Batch<'a, Cuda, T>;
 
 /// Item embeddings in device memory; see [`crate::Items`].
 pub type Items<'a, T> = crate::Items<'a, Cuda, T>;
+
+/// Negatives of one row each, in device memory; see [`crate::RowNegatives`].
+pub type RowNegatives<'a, T> = crate::RowNegatives<'a, Cuda, T>;
 
 /// Gradients in device memory; see [`crate::Gradients`].
 pub type Gradients<'a, G> = crate::Gradients<'a, Cuda, G>;

@@ -25,7 +25,7 @@ macro_rules! embedded {
     };
 }
 
-static FILES: [Ptx; 14] = embedded![
+static FILES: [Ptx; 16] = embedded![
     "rows",
     "columns",
     "bank",
@@ -39,7 +39,9 @@ static FILES: [Ptx; 14] = embedded![
     "stream_mma_wide_bf16",
     "frequency",
     "sampling",
-    "table"
+    "table",
+    "row_negatives",
+    "hard_negatives"
 ];
 
 /// Every file of kernels that this build embeds: the PTX that will run.
@@ -60,6 +62,8 @@ pub(super) enum File {
     Frequency,
     Sampling,
     Table,
+    RowNegatives,
+    HardNegatives,
 }
 
 impl File {
@@ -90,6 +94,8 @@ impl File {
             Self::Frequency => 11,
             Self::Sampling => 12,
             Self::Table => 13,
+            Self::RowNegatives => 14,
+            Self::HardNegatives => 15,
         }]
     }
 }

@@ -60,7 +60,7 @@ pub(super) fn prepare<T: Element>(device: &Device, inputs: &Inputs<T>, workspace
     unsafe { launch(device, File::Rows, name, Grid::warps(rows), &arguments) }
 }
 
-/// LSE, and O if the sweep made it.
+/// LSE, and O if the sweep made it. The partials of the rows' own negatives follow the sweep's.
 pub(super) fn merge<T>(
     device: &Device,
     inputs: &Inputs<T>,
@@ -69,7 +69,9 @@ pub(super) fn merge<T>(
     with_output: bool,
 ) -> Result<()> {
     let (problem, config) = (&inputs.problem, &inputs.config);
-    let partials = sweep.cut.partial_rows();
+    let own = problem.row_negatives > 0;
+    let swept = sweep.cut.partial_rows();
+    let partials = if own { swept + problem.rows } else { swept };
     let output = Span::from(&workspace.output).only_if(with_output);
     let features = config.sweep_features();
     let moment = features.moment && with_output && inputs.corrects();
@@ -81,13 +83,14 @@ pub(super) fn merge<T>(
         sum: Span::from(&workspace.sum).holds(partials, "sum")?,
         moment: if_moment(Span::from(&workspace.moment), partials)?,
         counts: if_counting(Span::from(&workspace.counts), COUNTS * partials)?,
-        output: output.holds_or_null(sweep.cut.floats(problem.dim), "O")?,
+        output: output.holds_or_null(partials * problem.dim, "O")?,
         lse: Span::from(&workspace.lse).holds(problem.rows, "the log-sum-exp")?,
         row_maximum: Span::from(&workspace.row_maximum).holds(problem.rows, "the row maxima")?,
         row_sum: Span::from(&workspace.row_sum).holds(problem.rows, "the row sums")?,
         row_mass: row_mass.holds_or_null(problem.rows, "the row masses")?,
         row_moment: if_moment(Span::from(&workspace.row_moment), problem.rows)?,
         row_counts: if_counting(Span::from(&workspace.row_counts), COUNTS * problem.rows)?,
+        more: if own { i64::try_from(swept).unwrap_or(i64::MAX) } else { -1 },
         cut: sweep.cut,
         rows: int(problem.rows),
         dim: int(problem.dim),

@@ -7,8 +7,8 @@ use super::inputs::Inputs;
 use super::launch::{Grid, Span, int, launch};
 use super::plan::{Kernels, Sweep};
 use super::rows::link_kind;
-use super::stream_mma;
 use super::workspace::{COUNTS, Workspace};
+use super::{hard_negatives, stream_mma};
 use crate::{Element, Result};
 
 /// The first sweep: partials (m, l), and O if `with_output`; counts and moments if the configuration asks for them.
@@ -19,6 +19,9 @@ pub(super) fn forward<T: Element>(
     sweep: &Sweep,
     with_output: bool,
 ) -> Result<()> {
+    if inputs.config.get_hard_negatives().is_some() {
+        return hard_negatives::forward(device, inputs, workspace, sweep, with_output);
+    }
     if sweep.kernels == Kernels::Mma {
         return stream_mma::forward(device, inputs, workspace, sweep, with_output);
     }
@@ -51,6 +54,9 @@ pub(super) fn backward<T: Element>(
     with_masses: bool,
     own: Option<&Workspace>,
 ) -> Result<()> {
+    if inputs.config.get_hard_negatives().is_some() {
+        return hard_negatives::backward(device, inputs, workspace, sweep, with_masses);
+    }
     if sweep.kernels == Kernels::Mma {
         return stream_mma::backward(device, inputs, workspace, sweep);
     }
@@ -73,8 +79,8 @@ pub(super) fn backward<T: Element>(
     unsafe { launch(device, sweep.file, sweep.kernel, grid(sweep), &arguments) }
 }
 
-/// What both sweeps read; the bank only in the first.
-fn common<T: Element>(
+/// What all sweeps read; the bank not in the second.
+pub(super) fn common<T: Element>(
     inputs: &Inputs<T>,
     workspace: &Workspace,
     sweep: &Sweep,

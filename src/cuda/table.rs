@@ -11,9 +11,8 @@ use super::plan::Plan;
 use super::view::{View, ViewMut, view_of};
 use super::workspace::{Purpose, Sizes, Workspace};
 use super::{TableBatch, TableGradients, rows, stream};
-use crate::config::Link;
 use crate::table::{TableConfig, TableShape};
-use crate::{Dtype, Element, Error, LossConfig, Objective, Problem, Reduction, Result};
+use crate::{Element, Error, LossConfig, Reduction, Result};
 
 const GATHER: [&str; 3] = per_dtype!("table_gather");
 const ROW_GRADIENTS: [&str; 3] = per_dtype!("table_row_gradients");
@@ -87,6 +86,42 @@ impl TableOutput<'_> {
     }
 }
 
+/// The sweeps read rows of a multiple of so many f32.
+const ROW_FLOATS: usize = 4;
+
+/// Elements of the buffers that stand around the sweeps.
+struct Lengths {
+    rows: usize,
+    label_rows: usize,
+    sampled_rows: usize,
+    labels: usize,
+    named: usize,
+}
+
+impl Lengths {
+    fn of(shape: &TableShape) -> Self {
+        let width = shape.problem(ROW_FLOATS).dim;
+        let labels = shape.rows.saturating_mul(shape.num_true);
+        Self {
+            rows: shape.rows.saturating_mul(width),
+            label_rows: labels.saturating_mul(width),
+            sampled_rows: shape.sampled.saturating_mul(width),
+            labels,
+            named: shape.named(),
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        let floats = [self.rows, self.label_rows, self.sampled_rows, self.labels];
+        let floats = floats.into_iter().fold(0usize, usize::saturating_add);
+        let of_names = self.named.saturating_mul(size_of::<i64>() + size_of::<u32>());
+        floats
+            .saturating_mul(size_of::<f32>())
+            .saturating_add(of_names)
+            .saturating_add(table_state::WORDS * size_of::<u64>())
+    }
+}
+
 /// What one call launches with: arguments, and the inputs as the sweeps take them.
 struct Call {
     arguments: arguments::Table,
@@ -124,13 +159,29 @@ impl TableLoss {
         &self.config
     }
 
+    /// Device bytes that calls of this shape need beside inputs and outputs, known before anything is allocated.
+    pub fn workspace_bytes(&self, shape: &TableShape) -> usize {
+        let sweeps = self.with_hit_ids(shape, Sizes::all(&self.plan(shape)));
+        sweeps.bytes().saturating_add(Lengths::of(shape).bytes())
+    }
+
+    /// Allocates the workspace for shapes up to this one, so that no later call does. Kernels are loaded by the first call.
+    ///
+    /// # Errors
+    /// [`Error::OutOfDeviceMemory`], [`Error::Capturing`].
+    pub fn reserve(&mut self, shape: &TableShape) -> Result<()> {
+        let sizes = Sizes::all(&self.plan(shape));
+        self.ensure(shape, sizes)
+    }
+
     /// Loss only.
     ///
     /// # Errors
     /// What does not fit, as [`crate::cpu::TableLoss::evaluate`]; what the device says.
     pub fn evaluate<T: Element>(&mut self, batch: &TableBatch<'_, T>) -> Result<TableOutput<'_>> {
         let shape = TableShape::new(batch, &self.config)?;
-        let plan = self.plan(batch, &shape, Purpose::Loss)?;
+        let plan = self.plan(&shape);
+        self.ensure(&shape, Sizes::of(&plan, Purpose::Loss))?;
         self.enqueue_loss(batch, &shape, plan, Purpose::Loss, &mut Guards::new())?;
         Ok(TableOutput { of: self, rows: shape.rows, has_gradient: false })
     }
@@ -145,8 +196,9 @@ impl TableLoss {
         gradients: &mut TableGradients<'_, G>,
     ) -> Result<TableOutput<'_>> {
         let shape = TableShape::new(batch, &self.config)?;
-        shape.check_gradients(gradients, batch.biases.is_some())?;
-        let plan = self.plan(batch, &shape, Purpose::Backward)?;
+        shape.check_gradients(gradients)?;
+        let plan = self.plan(&shape);
+        self.ensure(&shape, Sizes::of(&plan, Purpose::Backward))?;
         let mut guards = Guards::new();
         let call = self.enqueue_loss(batch, &shape, plan, Purpose::Backward, &mut guards)?;
         self.enqueue_gradients(call, &shape, gradients)?;
@@ -165,31 +217,27 @@ impl TableLoss {
         Ok(self.state.read(table_state::WORDS)?.get(index).copied().unwrap_or(0))
     }
 
-    /// The sweeps' plan, and room for them.
-    fn plan<T: Element>(
-        &mut self,
-        batch: &TableBatch<'_, T>,
-        shape: &TableShape,
-        purpose: Purpose,
-    ) -> Result<Plan> {
-        // No column is any row's positive: true classes are not among the columns.
-        let problem = Problem {
-            rows: shape.rows,
-            dim: (shape.dim + usize::from(batch.biases.is_some())).next_multiple_of(4),
-            batch_columns: shape.sampled,
-            extra_columns: 0,
-            bank_columns: 0,
-            offset: shape.sampled,
-            dtype: Dtype::F32,
-        };
-        let config = LossConfig::new(1.0)?.objective(match self.config.link {
-            Link::Softmax => Objective::Softmax,
-            Link::Sigmoid => Objective::Sigmoid { bias: 0.0 },
-        })?;
-        let plan = Plan::new(&self.device.hardware(), &problem, &config);
-        self.sweeps.ensure(&Sizes::of(&plan, purpose))?;
-        self.ensure(shape, problem.dim)?;
-        Ok(plan)
+    fn plan(&self, shape: &TableShape) -> Plan {
+        let config = LossConfig::of_link(self.config.link);
+        Plan::new(&self.device.hardware(), &shape.problem(ROW_FLOATS), &config)
+    }
+
+    /// Room for the sweeps, and for what stands around them.
+    fn ensure(&mut self, shape: &TableShape, sweeps: Sizes) -> Result<()> {
+        self.sweeps.ensure(&self.with_hit_ids(shape, sweeps))?;
+        let lengths = Lengths::of(shape);
+        self.rows.ensure(lengths.rows, WHAT)?;
+        self.label_rows.ensure(lengths.label_rows, WHAT)?;
+        self.sampled_rows.ensure(lengths.sampled_rows, WHAT)?;
+        self.ids.ensure(lengths.named, WHAT)?;
+        self.places.ensure(lengths.named, WHAT)?;
+        self.pulls.ensure(lengths.labels, WHAT)
+    }
+
+    /// The sampled classes, then each row's first label.
+    fn with_hit_ids(&self, shape: &TableShape, sweeps: Sizes) -> Sizes {
+        let wanted = self.config.remove_accidental_hits;
+        sweeps.with_item_ids(if wanted { shape.sampled.saturating_add(shape.rows) } else { 0 })
     }
 
     /// Gathers, sweeps, and makes the row losses and their reduction.
@@ -269,18 +317,6 @@ impl TableLoss {
             launch(device, File::Table, "table_places", Grid::one_block(), arguments)?;
             launch(device, File::Table, CLASS_GRADIENTS[dtype], Grid::warps(named), arguments)
         }
-    }
-
-    fn ensure(&mut self, shape: &TableShape, width: usize) -> Result<()> {
-        let labels = shape.rows * shape.num_true;
-        self.rows.ensure(shape.rows * width, WHAT)?;
-        self.label_rows.ensure(labels.saturating_mul(width), WHAT)?;
-        self.sampled_rows.ensure(shape.sampled * width, WHAT)?;
-        self.ids.ensure(shape.named(), WHAT)?;
-        self.pulls.ensure(labels, WHAT)?;
-        self.places.ensure(shape.named(), WHAT)?;
-        // The sampled classes, then each row's first label.
-        self.sweeps.item_ids.ensure(shape.sampled + shape.rows, WHAT)
     }
 
     /// Everything that is known before the gradients.

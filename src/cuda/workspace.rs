@@ -144,6 +144,17 @@ workspace! {
     masses: f32,
     /// The second sweep's partial sums.
     partials: f32,
+    /// `[B, K]` logits of the negatives that each row has for itself, -inf for those that take no part.
+    gathered_logits: f32,
+    /// `[B, K]` their columns, ascending in each row, below 0 where there is none. Unused where each has an embedding of
+    /// its own.
+    gathered_places: i32,
+    /// `[B]` pairs that were excluded before they could be gathered, if pairs are counted.
+    gathered_excluded: u32,
+    /// `[splits, B, K]` what mining keeps of each split.
+    mined: u64,
+    /// `[splits, B]` pairs that it excludes there, if pairs are counted.
+    mined_excluded: u32,
 }
 
 /// `n`, or nothing.
@@ -164,7 +175,10 @@ impl Sizes {
         let features = config.sweep_features();
         let sigmoid = features.link == Link::Sigmoid;
         let moment = features.moment && purpose != Purpose::Loss;
-        let partials = sweep.cut.partial_rows();
+        // A row's own negatives make one more.
+        let partials = sweep.cut.partial_rows().saturating_add(if_wanted(problem.row_negatives > 0, rows));
+        let gathered = rows.saturating_mul(plan.gathered().unwrap_or(0));
+        let mined = config.get_hard_negatives().is_some();
         let forward = Self {
             scalars: scalars::WORDS,
             bias: columns,
@@ -179,7 +193,7 @@ impl Sizes {
             sum: partials,
             moment: if_wanted(moment, partials),
             counts: if_wanted(features.counts, partials.saturating_mul(COUNTS)),
-            output: if with_output { sweep.cut.floats(dim) } else { 0 },
+            output: if_wanted(with_output, partials.saturating_mul(dim)),
             lse: rows,
             row_maximum: rows,
             row_sum: rows,
@@ -190,6 +204,11 @@ impl Sizes {
             loss: rows,
             a: rows,
             b: rows,
+            gathered_logits: gathered,
+            gathered_places: if_wanted(mined || problem.pool.is_some(), gathered),
+            gathered_excluded: if_wanted(mined && features.counts, rows),
+            mined: if_wanted(mined, gathered.saturating_mul(sweep.blocks[1])),
+            mined_excluded: if_wanted(mined && features.counts, rows.saturating_mul(sweep.blocks[1])),
             ..Self::default()
         };
         if purpose == Purpose::Backward { forward.max(Self::of_gradients(plan)) } else { forward }
@@ -213,6 +232,33 @@ impl Sizes {
             partials: partial_rows.saturating_mul(problem.dim),
             ..Self::default()
         }
+    }
+
+    /// What the embeddings need that row negatives are taken from.
+    pub(super) fn of_row_negatives(plan: &Plan, purpose: Purpose) -> Self {
+        let (config, embeddings) = (plan.config(), plan.problem().row_negative_embeddings());
+        let forward = Self {
+            bias: embeddings,
+            item_ids: if_wanted(config.excludes_same_item(), embeddings),
+            column_norms: if_wanted(config.normalizes(), embeddings.saturating_mul(2)),
+            ..Self::default()
+        };
+        match purpose {
+            Purpose::Backward => forward.max(Self::of_row_negatives_gradients(plan)),
+            Purpose::Loss | Purpose::Forward => forward,
+        }
+    }
+
+    /// What their gradients need on top of it. Embeddings of one row each have no sums to keep.
+    pub(super) fn of_row_negatives_gradients(plan: &Plan) -> Self {
+        let Some(pool) = plan.problem().pool else { return Self::default() };
+        let cut = plan.gathered_backward(pool).cut;
+        Self { masses: cut.partial_rows(), partials: cut.floats(plan.problem().dim), ..Self::default() }
+    }
+
+    /// With room for so many item ids.
+    pub(super) fn with_item_ids(self, item_ids: usize) -> Self {
+        Self { item_ids, ..self }
     }
 
     /// The same beside a workspace that has the scalars.

@@ -12,6 +12,27 @@ pub(crate) struct Items {
     pub item_ids: Option<Vec<i64>>,
 }
 
+/// Negatives of one row each.
+#[derive(Clone, Debug)]
+pub(crate) struct RowNegatives {
+    /// `[B, K]` of them, or a pool.
+    pub items: Items,
+    /// `[B, K]` places in the pool.
+    pub indices: Option<Vec<i32>>,
+    pub per_row: usize,
+}
+
+impl RowNegatives {
+    /// Row `i`'s embeddings, one for each negative that is not padding.
+    pub(crate) fn places(&self, i: usize) -> impl Iterator<Item = usize> {
+        let cells = i * self.per_row..(i + 1) * self.per_row;
+        cells.filter_map(|cell| match &self.indices {
+            Some(indices) => usize::try_from(indices[cell]).ok(),
+            None => Some(cell),
+        })
+    }
+}
+
 /// A bank and what has been pushed into it before the call.
 #[derive(Clone, Debug)]
 pub(crate) struct BankCase {
@@ -34,7 +55,9 @@ pub(crate) struct Case {
     pub items: Items,
     pub extra: Option<Items>,
     pub wants_extra_gradient: bool,
-    /// Of batch, extra and users, where they have log q.
+    pub row_negatives: Option<RowNegatives>,
+    pub wants_row_negatives_gradient: bool,
+    /// Of batch, extra, users and row negatives, where they have log q.
     pub wants_log_q_gradient: bool,
     pub bank: Option<BankCase>,
     /// Only of a symmetric loss.
@@ -140,6 +163,16 @@ impl Case {
         let weights = self.weights.as_deref().map(widen);
         let user_log_q = self.user_log_q.as_deref().map(widen);
         let upstream = upstream.map(widen);
+        let own = self.row_negatives.as_ref().map(|negatives| {
+            (widen(&negatives.items.embeddings), negatives.items.log_q.as_deref().map(widen), negatives)
+        });
+        let row_negatives = own.as_ref().map(|(embeddings, log_q, negatives)| oracle::RowNegatives {
+            embeddings,
+            indices: negatives.indices.as_deref(),
+            per_row: negatives.per_row,
+            log_q: log_q.as_deref(),
+            item_ids: negatives.items.item_ids.as_deref(),
+        });
         let inputs = oracle::Inputs {
             dim: self.dim,
             users: &widen(&self.users),
@@ -153,6 +186,7 @@ impl Case {
             item_ids: item_ids.as_deref(),
             user_ids: self.user_ids.as_deref(),
             weights: weights.as_deref(),
+            row_negatives,
             upstream: upstream.as_deref(),
         };
         run(&inputs)
@@ -188,9 +222,44 @@ impl Case {
         self.wants_log_q_gradient && self.extra.as_ref().is_some_and(|extra| extra.log_q.is_some())
     }
 
-    /// Whether some row of the debiased loss lies so near its bound that rounding decides on which side: gradients
-    /// jump there, and nothing is to be compared.
+    pub(crate) fn wants_row_negatives_log_q(&self) -> bool {
+        let own = self.row_negatives.as_ref();
+        self.wants_log_q_gradient && own.is_some_and(|negatives| negatives.items.log_q.is_some())
+    }
+
+    /// Whether rounding decides what is compared: gradients jump there.
     pub(crate) fn at_a_jump(&self, exact: &oracle::Outputs) -> bool {
+        self.near_the_bound(exact) || self.near_a_tie(2e-6)
+    }
+
+    /// Whether some row's hardest negatives are hardly harder than one that is left out: by `relative` of what their
+    /// logits are made of. Copies may be as near as they like: of them the first stays, whatever is rounded.
+    pub(crate) fn near_a_tie(&self, relative: f64) -> bool {
+        let Some(kept) = self.config.get_hard_negatives() else { return false };
+        let all = Self { config: self.config.all_negatives(), ..self.clone() }.expected(None);
+        self.with_inputs(None, |inputs| {
+            let embeddings = [inputs.items, inputs.extra, inputs.bank].concat();
+            let vector =
+                |j: usize| (&embeddings[j * self.dim..][..self.dim], inputs.log_q.map(|log_q| log_q[j]));
+            (0..self.rows()).any(|i| {
+                let columns = all.negative_columns[i].iter().copied();
+                let mut by_height: Vec<(f64, usize)> = all.margins[i].iter().copied().zip(columns).collect();
+                by_height.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+                let (hardest, rest) = by_height.split_at(kept.min(by_height.len()));
+                let z = |margin: f64| (margin + all.z_positive[i]).abs();
+                let correction = |j: usize| inputs.log_q.map_or(0.0, |log_q| log_q[j].abs());
+                let scale = f64::from(self.config.get_logq_scale().abs());
+                let slack = |a: f64, j: usize| relative * (1.0 + z(a) + scale * correction(j));
+                let near = |(a, j): &(f64, usize), (b, k): &(f64, usize)| {
+                    (a - b).abs() <= slack(*a, *j).max(slack(*b, *k)) && vector(*j) != vector(*k)
+                };
+                hardest.iter().any(|a| rest.iter().any(|b| near(a, b)))
+            })
+        })
+    }
+
+    /// Whether some row of the debiased loss lies so near its bound that rounding decides on which side.
+    fn near_the_bound(&self, exact: &oracle::Outputs) -> bool {
         let Objective::Debiased { positive_prior } = self.config.get_objective() else { return false };
         let (t, inverse) = (f64::from(positive_prior), 1.0 / f64::from(self.config.temperature()));
         (0..self.rows()).any(|i| {
@@ -204,7 +273,8 @@ impl Case {
     /// Every embedding buffer, to change all of them alike.
     pub(crate) fn embeddings_mut(&mut self) -> impl Iterator<Item = &mut Vec<f32>> {
         let bank = self.bank.iter_mut().flat_map(|bank| &mut bank.pushes);
-        let items = std::iter::once(&mut self.items).chain(self.extra.as_mut()).chain(bank);
+        let own = self.row_negatives.as_mut().map(|negatives| &mut negatives.items);
+        let items = std::iter::once(&mut self.items).chain(self.extra.as_mut()).chain(own).chain(bank);
         std::iter::once(&mut self.users).chain(items.map(|items| &mut items.embeddings))
     }
 
@@ -224,7 +294,9 @@ impl Case {
             buffer.iter_mut().for_each(|x| *x = round_to(dtype, moved(*x, span)));
         }
         let pushes = sibling.bank.iter_mut().flat_map(|bank| &mut bank.pushes);
-        let items = std::iter::once(&mut sibling.items).chain(sibling.extra.as_mut()).chain(pushes);
+        let own = sibling.row_negatives.as_mut().map(|negatives| &mut negatives.items);
+        let items =
+            std::iter::once(&mut sibling.items).chain(sibling.extra.as_mut()).chain(own).chain(pushes);
         let log_q = items.filter_map(|items| items.log_q.as_mut()).chain(sibling.user_log_q.as_mut());
         for log_q in log_q {
             log_q.iter_mut().for_each(|x| *x = moved(*x, 2e-4));

@@ -36,8 +36,9 @@ struct Errors {
     users: f64,
     items: f64,
     extra: f64,
+    row_negatives: f64,
     inverse_temperature: f64,
-    log_q: [f64; 3],
+    log_q: [f64; 4],
     bias: f64,
     probabilities: f64,
 }
@@ -55,6 +56,7 @@ impl Errors {
                 distance(&low.d_log_q[..batch], &exact.d_log_q[..batch]),
                 distance(&low.d_log_q[batch..], &exact.d_log_q[batch..]),
                 distance(&low.d_user_log_q, &exact.d_user_log_q),
+                distance(&low.d_row_negatives_log_q, &exact.d_row_negatives_log_q),
             ],
             bias: sum_of_differences(&low.d_bias_rows, &exact.d_bias_rows),
             probabilities: distance(
@@ -67,6 +69,7 @@ impl Errors {
             users: distance(&low.d_users, &exact.d_users),
             items: distance(&low.d_items, &exact.d_items),
             extra: distance(&low.d_extra, &exact.d_extra),
+            row_negatives: distance(&low.d_row_negatives, &exact.d_row_negatives),
             inverse_temperature: sum_of_differences(
                 &low.d_inverse_temperature_rows,
                 &exact.d_inverse_temperature_rows,
@@ -82,6 +85,7 @@ impl Errors {
             users: self.users.max(other.users),
             items: self.items.max(other.items),
             extra: self.extra.max(other.extra),
+            row_negatives: self.row_negatives.max(other.row_negatives),
             inverse_temperature: self.inverse_temperature.max(other.inverse_temperature),
             log_q: std::array::from_fn(|k| self.log_q[k].max(other.log_q[k])),
             bias: self.bias.max(other.bias),
@@ -163,17 +167,23 @@ fn within(case: &Case, exact: &oracle::Outputs, r: Errors, found: &Results) -> R
     }
     metrics(case, exact, r, found)?;
     let Some(gradients) = &found.gradients else { return Ok(()) };
-    let (eps, terms) = (epsilon(case.gradient_dtype), case.rows().max(case.columns()));
+    // Each element is a sum over rows, over columns, or over the cells that name one row of a pool.
+    let per_row = case.row_negatives.as_ref().map_or(0, |negatives| negatives.per_row);
+    let (eps, terms) = (epsilon(case.gradient_dtype), case.columns().max(case.rows() * (1 + per_row)));
     tensor("d_users", &gradients.users, &storable(case, &exact.d_users), r.users, eps, terms)?;
     tensor("d_items", &gradients.items, &storable(case, &exact.d_items), r.items, eps, terms)?;
     if let Some(extra) = &gradients.extra {
         tensor("d_extra", extra, &storable(case, &exact.d_extra), r.extra, eps, terms)?;
     }
-    let batch = case.batch_columns();
+    if let Some(own) = &gradients.row_negatives {
+        tensor("d_row_negatives", own, &storable(case, &exact.d_row_negatives), r.row_negatives, eps, terms)?;
+    }
+    let (of_batch, of_extra) = exact.d_log_q.split_at(case.batch_columns());
     for (k, (name, expected)) in [
-        ("d_log_q", &exact.d_log_q[..batch]),
-        ("extra d_log_q", &exact.d_log_q[batch..]),
+        ("d_log_q", of_batch),
+        ("extra d_log_q", of_extra),
         ("d_user_log_q", &exact.d_user_log_q),
+        ("row negatives' d_log_q", &exact.d_row_negatives_log_q),
     ]
     .into_iter()
     .enumerate()

@@ -59,10 +59,14 @@ impl Cpu {
         let users: Vec<T> = narrow(&case.users);
         let items: Vec<T> = narrow(&case.items.embeddings);
         let extra: Option<Vec<T>> = case.extra.as_ref().map(|extra| narrow(&extra.embeddings));
+        let own: Option<Vec<T>> =
+            case.row_negatives.as_ref().map(|negatives| narrow(&negatives.items.embeddings));
         let mut bank = bank::<T>(case)?;
         let mut d_users: Vec<G> = vec![poison(); users.len()];
         let mut d_items: Vec<G> = vec![poison(); items.len()];
         let mut d_extra: Vec<G> = vec![poison(); extra.as_ref().map_or(0, Vec::len)];
+        let mut d_own: Vec<G> = vec![poison(); own.as_ref().map_or(0, Vec::len)];
+        let mut d_own_log_q = vec![f32::NAN; d_own.len() / case.dim];
         let mut d_log_q = vec![f32::NAN; case.batch_columns()];
         let mut d_extra_log_q = vec![f32::NAN; case.extra_columns()];
         let mut d_user_log_q = vec![f32::NAN; case.rows()];
@@ -88,6 +92,13 @@ impl Cpu {
                 if let (Some(embeddings), Some(fields)) = (&extra, &case.extra) {
                     batch = batch.extra(borrow(embeddings, fields));
                 }
+                if let (Some(embeddings), Some(negatives)) = (&own, &case.row_negatives) {
+                    let items = borrow(embeddings, &negatives.items);
+                    batch = batch.row_negatives(match &negatives.indices {
+                        Some(indices) => cpu::RowNegatives::of_pool(items, indices, negatives.per_row),
+                        None => cpu::RowNegatives::new(items, negatives.per_row),
+                    });
+                }
                 if let Some(bank) = &bank {
                     batch = batch.bank(bank);
                 }
@@ -109,6 +120,12 @@ impl Cpu {
         }
         if case.wants_user_log_q() {
             gradients = gradients.user_log_q(&mut d_user_log_q);
+        }
+        if case.wants_row_negatives_gradient {
+            gradients = gradients.row_negatives(&mut d_own);
+        }
+        if case.wants_row_negatives_log_q() {
+            gradients = gradients.row_negatives_log_q(&mut d_own_log_q);
         }
         let output = match call {
             Call::Evaluate => loss.evaluate(&batch!())?,
@@ -133,10 +150,12 @@ impl Cpu {
                 users: widen(&d_users),
                 items: widen(&d_items),
                 extra: case.wants_extra_gradient.then(|| widen(&d_extra)),
+                row_negatives: case.wants_row_negatives_gradient.then(|| widen(&d_own)),
                 log_q: [
                     case.wants_log_q().then(|| widen(&d_log_q)),
                     case.wants_extra_log_q().then(|| widen(&d_extra_log_q)),
                     case.wants_user_log_q().then(|| widen(&d_user_log_q)),
+                    case.wants_row_negatives_log_q().then(|| widen(&d_own_log_q)),
                 ],
                 bias: output.d_bias().ok().map(f64::from),
             });

@@ -93,15 +93,25 @@ struct Dense<'a> {
     case: &'a Case,
     inputs: &'a oracle::Inputs<'a>,
     users: Rows,
+    /// Of batch, extra, bank and row negatives.
     columns: Rows,
+    /// Columns before the row negatives' embeddings.
+    shared: usize,
+    /// The columns that the oracle keeps, if not all: what is imitated is arithmetic, not its choice.
+    kept: Option<Vec<Vec<usize>>>,
 }
 
 impl<'a> Dense<'a> {
     fn new(case: &'a Case, inputs: &'a oracle::Inputs<'a>) -> Self {
         let normalize = case.config.normalizes();
         let users = Rows::new(&[inputs.users], inputs.dim, normalize);
-        let columns = Rows::new(&[inputs.items, inputs.extra, inputs.bank], inputs.dim, normalize);
-        Self { case, inputs, users, columns }
+        let own = inputs.row_negatives.map_or(&[][..], |negatives| negatives.embeddings);
+        let parts = [inputs.items, inputs.extra, inputs.bank, own];
+        let columns = Rows::new(&parts, inputs.dim, normalize);
+        let shared = case.columns();
+        let exact = |_| oracle::evaluate(&case.config, inputs).expect("a valid case").negative_columns;
+        let kept = case.config.get_hard_negatives().map(exact);
+        Self { case, inputs, users, columns, shared, kept }
     }
 
     fn config(&self) -> &LossConfig {
@@ -118,7 +128,11 @@ impl<'a> Dense<'a> {
     }
 
     fn log_q(&self, j: usize) -> f32 {
-        self.inputs.log_q.filter(|_| self.log_q_scale() != 0.0).map_or(0.0, |log_q| log_q[j] as f32)
+        let log_q = match j.checked_sub(self.shared) {
+            None => self.inputs.log_q.map(|log_q| log_q[j]),
+            Some(place) => self.inputs.row_negatives.and_then(|own| own.log_q).map(|log_q| log_q[place]),
+        };
+        log_q.filter(|_| self.log_q_scale() != 0.0).map_or(0.0, |log_q| log_q as f32)
     }
 
     fn correction(&self, j: usize) -> f32 {
@@ -136,6 +150,21 @@ impl<'a> Dense<'a> {
             && !absent
             && item.is_none_or(|ids| ids[j] != ids[positive])
             && user.zip(owner).is_none_or(|(ids, owner)| ids[owner] != ids[i])
+    }
+
+    /// The columns of row `i`'s negatives, those of its own behind all others.
+    fn negatives(&self, i: usize) -> Vec<usize> {
+        if let Some(kept) = &self.kept {
+            return kept[i].clone();
+        }
+        let positive = i + self.inputs.offset;
+        let ids = self.inputs.item_ids.filter(|_| self.config().excludes_same_item());
+        let own = self.inputs.row_negatives.unwrap_or_default();
+        let places = self.case.row_negatives.iter().flat_map(|negatives| negatives.places(i));
+        let places = places
+            .filter(|place| ids.zip(own.item_ids).is_none_or(|(ids, own)| own[*place] != ids[positive]));
+        let shared = (0..self.shared).filter(|j| self.is_negative(i, *j));
+        shared.chain(places.map(|place| self.shared + place)).collect()
     }
 
     fn coefficient(&self, i: usize) -> f32 {
@@ -166,15 +195,12 @@ impl<'a> Dense<'a> {
         for i in 0..rows {
             let user = self.users.row(i);
             let positive = i + self.inputs.offset;
-            let z: Vec<f32> = (0..count)
-                .map(|j| dot(user, self.columns.row(j)) * inverse_temperature + (bias - self.correction(j)))
-                .collect();
-            let z_positive = match corrected {
-                true => z[positive],
-                false => dot(user, self.columns.row(positive)) * inverse_temperature + bias,
+            let z = |j: usize, correction: f32| {
+                dot(user, self.columns.row(j)) * inverse_temperature + (bias - correction)
             };
-            let negatives: Vec<usize> = (0..count).filter(|j| self.is_negative(i, *j)).collect();
-            let logits: Vec<f32> = negatives.iter().map(|j| z[*j]).collect();
+            let z_positive = z(positive, if corrected { self.correction(positive) } else { 0.0 });
+            let negatives = self.negatives(i);
+            let logits: Vec<f32> = negatives.iter().map(|j| z(*j, self.correction(*j))).collect();
             let row = self.row(&logits, z_positive, positive);
             let weight = self.inputs.weights.map_or(1.0, |w| w[i] as f32);
             loss += weight * row.loss;
@@ -225,6 +251,9 @@ impl<'a> Dense<'a> {
         outputs.d_items = self.columns.store(0, &d_columns[..batch * dim], normalize, dtype);
         outputs.d_extra =
             self.columns.store(batch, &d_columns[batch * dim..(batch + extra) * dim], normalize, dtype);
+        let own = &d_columns[self.shared * dim..];
+        outputs.d_row_negatives = self.columns.store(self.shared, own, normalize, dtype);
+        outputs.d_row_negatives_log_q = d_log_q[self.shared..].iter().map(|x| f64::from(*x)).collect();
         outputs.d_log_q = d_log_q[..batch + extra].iter().map(|x| f64::from(*x)).collect();
         outputs.d_inverse_temperature = outputs.d_inverse_temperature_rows.iter().sum();
         let mean = match self.config().get_reduction() {

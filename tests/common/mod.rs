@@ -5,6 +5,7 @@
 pub(crate) mod case;
 pub(crate) mod compare;
 pub(crate) mod cpu_subject;
+pub(crate) mod draw;
 pub(crate) mod edges;
 pub(crate) mod limits;
 pub(crate) mod materialised;

@@ -1,10 +1,10 @@
-//! Random cases: proptest draws (and shrinks) a short description, a seeded generator the numbers.
+//! Random cases: proptest draws (and shrinks) a short description, a seeded generator (`draw.rs`) the numbers.
 
-use inbatch::bank::BankConfig;
 use inbatch::{Dtype, LogQOrder, LossConfig, Objective, PositiveCorrection, Reduction};
 use proptest::prelude::*;
 
-use super::case::{BankCase, Case, Items, round_to};
+use super::case::Case;
+use super::draw::Draw;
 
 /// How large cases may be.
 #[derive(Clone, Copy, Debug)]
@@ -14,17 +14,22 @@ pub(crate) struct Limits {
     pub dim: usize,
     /// Cases of each property.
     pub cases: u32,
+    /// Whether the backend has negatives of one row each, and whether it keeps the hardest alone.
+    pub row_negatives: bool,
+    pub hard_negatives: bool,
 }
 
 impl Limits {
     /// For a backend that runs at the machine's speed. `INBATCH_CASES` raises the number of cases.
     pub(crate) fn full() -> Self {
-        Self { rows: 150, columns: 600, dim: 200, cases: cases_from("INBATCH_CASES", 256) }
+        let cases = cases_from("INBATCH_CASES", 256);
+        Self { rows: 150, columns: 600, dim: 200, cases, row_negatives: true, hard_negatives: true }
     }
 
     /// For an emulated device. `INBATCH_EMULATED_CASES` raises the number of cases.
     pub(crate) fn emulated() -> Self {
-        Self { rows: 40, columns: 100, dim: 40, cases: cases_from("INBATCH_EMULATED_CASES", 32) }
+        let cases = cases_from("INBATCH_EMULATED_CASES", 32);
+        Self { rows: 40, columns: 100, dim: 40, cases, row_negatives: true, hard_negatives: true }
     }
 }
 
@@ -39,6 +44,15 @@ pub(crate) struct BankSpec {
     pub pushes: Vec<usize>,
     pub warm_up: u64,
     pub max_age: Option<u64>,
+}
+
+/// The description of row negatives.
+#[derive(Clone, Debug)]
+pub(crate) struct RowNegativesSpec {
+    pub per_row: usize,
+    /// Embeddings of a pool; `None`: each cell has its own.
+    pub pool: Option<usize>,
+    pub wants_gradient: bool,
 }
 
 /// The description of a case.
@@ -77,6 +91,8 @@ pub(crate) struct Spec {
     pub wants_log_q_gradient: bool,
     /// As many items as users, no other columns, and log q of the users or not.
     pub symmetric: Option<bool>,
+    pub row_negatives: Option<RowNegativesSpec>,
+    pub hard_negatives: Option<usize>,
 }
 
 fn dtype() -> impl Strategy<Value = Dtype> {
@@ -113,6 +129,17 @@ fn bank(max: usize) -> impl Strategy<Value = BankSpec> {
         .prop_map(|(capacity, pushes, warm_up, max_age)| BankSpec { capacity, pushes, warm_up, max_age })
 }
 
+fn row_negatives(max: usize) -> impl Strategy<Value = RowNegativesSpec> {
+    let pool = proptest::option::of(prop_oneof![9 => size(max), 1 => Just(0)]);
+    (prop_oneof![6 => 0..9usize, 1 => size(max)], pool, any::<bool>())
+        .prop_map(|(per_row, pool, wants_gradient)| RowNegativesSpec { per_row, pool, wants_gradient })
+}
+
+/// More than any batch has means all but one of its columns.
+fn hard_negatives() -> impl Strategy<Value = usize> {
+    prop_oneof![2 => 1..9usize, 2 => size(LossConfig::MAX_HARD_NEGATIVES), 1 => Just(LossConfig::MAX_HARD_NEGATIVES)]
+}
+
 impl Spec {
     /// Every option, every segment.
     pub(crate) fn strategy(limits: Limits) -> impl Strategy<Value = Spec> {
@@ -144,8 +171,12 @@ impl Spec {
         let flags = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>(), reduction);
         let symmetric = proptest::option::weighted(0.2, any::<bool>());
         let family = (objective(), any::<bool>(), any::<bool>(), any::<bool>(), symmetric);
-        (shape, segments, numbers, correction, flags, family).prop_map(
-            |(shape, segments, numbers, correction, flags, family)| {
+        let choices = (
+            proptest::option::weighted(0.3, row_negatives(segment.min(40))),
+            proptest::option::weighted(0.25, hard_negatives()),
+        );
+        (shape, segments, numbers, correction, flags, family, choices).prop_map(
+            move |(shape, segments, numbers, correction, flags, family, choices)| {
                 let (rows, dim, offset, surplus) = shape;
                 let (extra, wants_extra_gradient, bank, distinct_ids) = segments;
                 let (seed, temperature, spread, lean, (dtype, gradient_dtype)) = numbers;
@@ -157,6 +188,11 @@ impl Spec {
                         || std::mem::discriminant(&objective) == std::mem::discriminant(&one_sided)
                 });
                 let alone = symmetric.is_some();
+                let row_negatives = choices.0.filter(|_| limits.row_negatives && !alone);
+                // Fewer than the batch alone has, so that a case without its other columns is one too.
+                let most = rows + offset + surplus - 1;
+                let all_columns = !limits.hard_negatives || alone || row_negatives.is_some() || most == 0;
+                let hard_negatives = choices.1.filter(|_| !all_columns).map(|k| k.min(most));
                 let corrected_log_q = objective == Objective::CorrectedLogQ;
                 let log_q = match objective {
                     Objective::CorrectedLogQ => true,
@@ -193,6 +229,8 @@ impl Spec {
                     metrics,
                     wants_log_q_gradient,
                     symmetric,
+                    row_negatives,
+                    hard_negatives,
                 }
             },
         )
@@ -203,10 +241,15 @@ impl Spec {
             true => PositiveCorrection::Corrected,
             false => PositiveCorrection::Uncorrected,
         };
+        let hard = |config: LossConfig| match self.hard_negatives {
+            Some(kept) => config.hard_negatives(kept),
+            None => Ok(config),
+        };
         LossConfig::new(self.temperature)
             .and_then(|config| config.logq_scale(self.logq_scale))
             .and_then(|config| config.objective(self.objective))
-            .expect("a valid temperature, scale and objective")
+            .and_then(hard)
+            .expect("a valid temperature, scale, objective and number of negatives")
             .logq_order(match self.log_q_inside {
                 true => LogQOrder::InsideTemperature,
                 false => LogQOrder::OutsideTemperature,
@@ -238,6 +281,7 @@ impl Spec {
             log_q_inside: false,
             metrics: false,
             wants_log_q_gradient: false,
+            hard_negatives: None,
             ..self.clone()
         }
     }
@@ -252,6 +296,7 @@ impl Spec {
         let bank = self.bank.as_ref().map(|bank| draw.bank(bank));
         let ids = |draw: &mut Draw<'_>| draw.ids(self.rows);
         let upstream_len = if self.reduction == Reduction::None { self.rows } else { 1 };
+        let row_negatives = self.row_negatives.as_ref();
         Case {
             config: self.config(),
             dtype: self.dtype,
@@ -270,93 +315,9 @@ impl Spec {
             upstream: self
                 .upstream
                 .then(|| (0..upstream_len).map(|_| draw.random.f32() * 2.0 - 0.5).collect()),
+            wants_row_negatives_gradient: row_negatives.is_some_and(|spec| spec.wants_gradient),
+            row_negatives: row_negatives.map(|spec| draw.row_negatives(spec)),
             weight_scale: 1.0,
         }
-    }
-}
-
-struct Draw<'a> {
-    random: fastrand::Rng,
-    spec: &'a Spec,
-}
-
-impl Draw<'_> {
-    /// Standard normal, by Box and Muller.
-    fn normal(&mut self) -> f32 {
-        let radius = (-2.0 * (1.0 - self.random.f32()).ln()).sqrt();
-        radius * (std::f32::consts::TAU * self.random.f32()).cos()
-    }
-
-    /// The scale of embeddings that gives logits the wanted spread.
-    fn scale(&self) -> f32 {
-        (self.spec.spread * self.spec.temperature / (self.spec.dim as f32).sqrt()).sqrt()
-    }
-
-    fn embeddings(&mut self, rows: usize) -> Vec<f32> {
-        let scale = self.scale();
-        (0..rows * self.spec.dim).map(|_| round_to(self.spec.dtype, self.normal() * scale)).collect()
-    }
-
-    fn users(&mut self, items: &[f32]) -> Vec<f32> {
-        let mut users = self.embeddings(self.spec.rows);
-        for (user, item) in users.iter_mut().zip(&items[self.spec.offset * self.spec.dim..]) {
-            *user = round_to(self.spec.dtype, *user + self.spec.lean * item);
-        }
-        users
-    }
-
-    fn ids(&mut self, count: usize) -> Vec<i64> {
-        // Ids that differ in the upper or the lower 32 bits only: both halves must be compared.
-        (0..count)
-            .map(|_| {
-                let id = self.random.u64(0..self.spec.distinct_ids);
-                (if id.is_multiple_of(2) { id } else { (id << 32) | 1 }).cast_signed()
-            })
-            .collect()
-    }
-
-    /// Of probabilities, some of them tiny.
-    fn log_q(&mut self, count: usize) -> Vec<f32> {
-        (0..count).map(|_| -0.1 - 19.9 * self.random.f32()).collect()
-    }
-
-    fn items(&mut self, count: usize) -> Items {
-        let log_q = self.spec.log_q.then(|| self.log_q(count));
-        Items {
-            embeddings: self.embeddings(count),
-            log_q,
-            item_ids: self.spec.exclude_item.then(|| self.ids(count)),
-        }
-    }
-
-    fn bank(&mut self, spec: &BankSpec) -> BankCase {
-        let mut config =
-            BankConfig::new(spec.capacity, self.spec.dim).expect("a valid bank").warm_up(spec.warm_up);
-        if let Some(age) = spec.max_age {
-            config = config.max_age(age);
-        }
-        if !self.spec.log_q {
-            config = config.without_log_q();
-        }
-        if !self.spec.exclude_item {
-            config = config.without_item_ids();
-        }
-        BankCase {
-            config,
-            capacity: spec.capacity,
-            warm_up: spec.warm_up,
-            max_age: spec.max_age,
-            pushes: spec.pushes.iter().map(|rows| self.items(*rows)).collect(),
-        }
-    }
-
-    fn weights(&mut self) -> Vec<f32> {
-        // Some of them zero, some negative; the first keeps their sum away from zero.
-        let first = 4.0 * self.spec.rows as f32;
-        let mut weights: Vec<f32> = (0..self.spec.rows)
-            .map(|_| if self.random.u8(0..5) == 0 { 0.0 } else { self.random.f32() * 2.5 - 0.5 })
-            .collect();
-        weights[0] = first;
-        weights
     }
 }

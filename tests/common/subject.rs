@@ -22,9 +22,10 @@ pub(crate) struct GradientResults {
     pub items: Vec<f64>,
     /// `None` when not asked for.
     pub extra: Option<Vec<f64>>,
+    pub row_negatives: Option<Vec<f64>>,
     pub inverse_temperature: f64,
-    /// Of the batch, of the extra negatives and of the users; `None` when not asked for.
-    pub log_q: [Option<Vec<f64>>; 3],
+    /// Of the batch, of the extra negatives, of the users and of the row negatives; `None` when not asked for.
+    pub log_q: [Option<Vec<f64>>; 4],
     /// `None` but for the sigmoid link.
     pub bias: Option<f64>,
 }
@@ -54,6 +55,10 @@ impl Results {
                     && same(&a.items, &b.items)
                     && same(&[a.inverse_temperature], &[b.inverse_temperature])
                     && same(a.extra.as_deref().unwrap_or(&[]), b.extra.as_deref().unwrap_or(&[]))
+                    && same(
+                        a.row_negatives.as_deref().unwrap_or(&[]),
+                        b.row_negatives.as_deref().unwrap_or(&[]),
+                    )
                     && a.log_q
                         .iter()
                         .zip(&b.log_q)

@@ -6,11 +6,11 @@ use inbatch::{Dtype, Objective, Reduction};
 use crate::common::spec::{BankSpec, Spec};
 use crate::common::subject::Subject;
 use crate::common::{Limits, case::Case, edges, properties};
-use crate::subject::Cuda;
+use crate::subject::{Cuda, supported};
 use crate::support::{Gpu, gpu};
 
 fn limits(gpu: &Gpu) -> Limits {
-    if gpu.emulator.is_some() { Limits::emulated() } else { Limits::full() }
+    supported(if gpu.emulator.is_some() { Limits::emulated() } else { Limits::full() })
 }
 
 fn random_cases(mut property: impl FnMut(&mut Cuda<'_>, &Case) -> Result<(), String>) {
@@ -125,6 +125,8 @@ fn spec(dim: usize, dtype: Dtype, normalize: bool) -> Spec {
         metrics: false,
         wants_log_q_gradient: false,
         symmetric: None,
+        row_negatives: None,
+        hard_negatives: None,
     }
 }
 
@@ -269,6 +271,8 @@ fn products_are_counted() {
             batch_columns: case.batch_columns(),
             extra_columns: 0,
             bank_columns: 0,
+            row_negatives: 0,
+            pool: None,
             offset: 0,
             dtype,
         };
@@ -378,6 +382,8 @@ fn dimensions_that_tensor_cores_do_not_take() {
             batch_columns: case.batch_columns(),
             extra_columns: case.extra_columns(),
             bank_columns: 0,
+            row_negatives: 0,
+            pool: None,
             offset: case.offset,
             dtype,
         };

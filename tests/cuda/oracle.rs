@@ -129,10 +129,11 @@ fn every_kernel_that_ships() {
     crate::frequency::every_kernel(&gpu);
     crate::sampling::every_kernel(&gpu);
     crate::table::every_kernel(&gpu);
+    crate::hard_negatives::every_kernel(&gpu);
     let ran: BTreeSet<_> =
         gpu.device.counters().launches.into_iter().filter(|(_, n)| *n > 0).map(|(name, _)| name).collect();
     let ships = entries();
-    assert_eq!(ships.len(), 102);
+    assert_eq!(ships.len(), 106);
     let missing: Vec<_> = ships.iter().filter(|name| !ran.contains(name.as_str())).collect();
     assert!(missing.is_empty(), "never launched: {missing:?}");
 }

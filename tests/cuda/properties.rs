@@ -1,11 +1,11 @@
 //! The properties that every backend must have, on random cases over every option.
 
 use crate::common::{Limits, limits, properties};
-use crate::subject::Cuda;
+use crate::subject::{Cuda, supported};
 use crate::support::{Gpu, gpu};
 
 fn size(gpu: &Gpu) -> Limits {
-    if gpu.emulator.is_some() { Limits::emulated() } else { Limits::full() }
+    supported(if gpu.emulator.is_some() { Limits::emulated() } else { Limits::full() })
 }
 
 macro_rules! property {

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use half::{bf16, f16};
 use inbatch::LossConfig;
-use inbatch::cuda::{Device, InBatchLoss};
+use inbatch::cuda::{Device, InBatchLoss, TableBatch, TableGradients, TableLoss};
+use inbatch::table::{TableConfig, TableShape};
 
 use crate::support::{Case, Grads, OnDevice, Real, Results, gpu, step, step_with};
 
@@ -51,6 +52,35 @@ fn announced_bytes<T: Real>(dim: usize) {
     assert_eq!(gpu.device.counters().allocations, reserved.allocations, "no call allocated");
     drop(loss);
     assert_eq!(gpu.device.counters().allocated_bytes, before.allocated_bytes, "everything is given back");
+}
+
+#[test]
+fn a_table_step_allocates_what_was_announced_and_then_nothing() {
+    let gpu = gpu();
+    let stream = gpu.device.stream();
+    let floats = |n: usize| stream.clone_htod(&vec![0.5f32; n]).unwrap();
+    let (inputs, weights, biases) = (floats(70 * 5), floats(40 * 5), floats(40));
+    let labels = stream.clone_htod(&(0..140i64).map(|k| k % 40).collect::<Vec<_>>()).unwrap();
+    let sampled = stream.clone_htod(&(0..90i64).map(|k| k % 40).collect::<Vec<_>>()).unwrap();
+    let batch = || TableBatch::new(&inputs, &weights, 5, &labels, 2, &sampled).biases(&biases);
+    for config in [TableConfig::sampled_softmax(), TableConfig::nce()] {
+        let config = config.subtract_log_q(false);
+        let before = gpu.device.counters();
+        let mut loss = TableLoss::new(&gpu.device, config).unwrap();
+        let shape = TableShape::new(&batch(), &config).unwrap();
+        let announced = loss.workspace_bytes(&shape) as u64;
+        loss.reserve(&shape).unwrap();
+        let reserved = gpu.device.counters();
+        assert_eq!(reserved.allocated_bytes - before.allocated_bytes, announced);
+        let (mut d_inputs, mut d_weights) = (floats(70 * 5), floats(230 * 5));
+        let mut ids = stream.clone_htod(&vec![0i64; 230]).unwrap();
+        loss.evaluate(&batch()).unwrap();
+        let mut gradients = TableGradients::new(&mut d_inputs, &mut ids, &mut d_weights);
+        loss.step(&batch(), &mut gradients).unwrap();
+        assert_eq!(gpu.device.counters().allocations, reserved.allocations, "no call allocated");
+        drop(loss);
+        assert_eq!(gpu.device.counters().allocated_bytes, before.allocated_bytes, "everything is given back");
+    }
 }
 
 #[test]

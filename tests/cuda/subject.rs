@@ -3,10 +3,16 @@
 use inbatch::Result;
 use inbatch::cuda::{self, InBatchLoss, MemoryBank, View};
 
+use crate::common::Limits;
 use crate::common::case::{Case, Items};
 use crate::common::subject::{GradientResults, Results, Subject, narrow, widen};
 use crate::support::{Gpu, Real, Slice};
 use crate::with_dtype;
+
+/// What the backend does not have yet is not drawn.
+pub(crate) fn supported(limits: Limits) -> Limits {
+    Limits { row_negatives: false, hard_negatives: false, ..limits }
+}
 
 /// One loss object for all cases of a property, as a trainer has: what an earlier call left in the workspace must
 /// not matter.
@@ -117,6 +123,13 @@ impl<'g> Cuda<'g> {
         let users = stream.clone_htod(&narrow::<T>(&case.users)).unwrap();
         let items = DeviceItems::<T>::new(gpu, &case.items);
         let extra = case.extra.as_ref().map(|extra| DeviceItems::<T>::new(gpu, extra));
+        let own = case.row_negatives.as_ref();
+        let own_items = own.map(|negatives| DeviceItems::<T>::new(gpu, &negatives.items));
+        // An empty slice is not allocated: one index more than there are.
+        let indices = own.and_then(|negatives| negatives.indices.as_ref()).map(|indices| {
+            let padded = [&indices[..], &[i32::MAX]].concat();
+            (stream.clone_htod(&padded).unwrap(), indices.len())
+        });
         let user_log_q = case.user_log_q.as_ref().map(|log_q| stream.clone_htod(log_q).unwrap());
         let user_ids = case.user_ids.as_ref().map(|ids| stream.clone_htod(ids).unwrap());
         let weights = case.weights.as_ref().map(|weights| stream.clone_htod(weights).unwrap());
@@ -135,6 +148,9 @@ impl<'g> Cuda<'g> {
         let mut d_items = Padded::<G>::poisoned(gpu, case.items.embeddings.len());
         let extra_len = case.extra.as_ref().map_or(0, |extra| extra.embeddings.len());
         let mut d_extra = Padded::<G>::poisoned(gpu, extra_len);
+        let own_len = own.map_or(0, |negatives| negatives.items.embeddings.len());
+        let mut d_own = Padded::<G>::poisoned(gpu, own_len);
+        let mut d_own_log_q = Padded::<f32>::poisoned(gpu, own_len / case.dim);
         let mut d_log_q = Padded::<f32>::poisoned(gpu, case.batch_columns());
         let mut d_extra_log_q = Padded::<f32>::poisoned(gpu, case.extra_columns());
         let mut d_user_log_q = Padded::<f32>::poisoned(gpu, case.rows());
@@ -161,6 +177,15 @@ impl<'g> Cuda<'g> {
                 if let Some(extra) = &extra {
                     batch = batch.extra(extra.borrow());
                 }
+                if let (Some(items), Some(negatives)) = (&own_items, own) {
+                    batch = batch.row_negatives(match &indices {
+                        Some((indices, len)) => {
+                            let indices = indices.slice(..*len);
+                            cuda::RowNegatives::of_pool(items.borrow(), indices, negatives.per_row)
+                        }
+                        None => cuda::RowNegatives::new(items.borrow(), negatives.per_row),
+                    });
+                }
                 if let Some(bank) = &bank {
                     batch = batch.bank(bank);
                 }
@@ -180,6 +205,12 @@ impl<'g> Cuda<'g> {
         }
         if case.wants_user_log_q() {
             gradients = gradients.user_log_q(d_user_log_q.view_mut());
+        }
+        if case.wants_row_negatives_gradient {
+            gradients = gradients.row_negatives(d_own.view_mut());
+        }
+        if case.wants_row_negatives_log_q() {
+            gradients = gradients.row_negatives_log_q(d_own_log_q.view_mut());
         }
         let wants_gradients = !matches!(call, Call::Evaluate);
         let output = match call {
@@ -208,10 +239,12 @@ impl<'g> Cuda<'g> {
                 users: widen(&d_users.read(gpu)),
                 items: widen(&d_items.read(gpu)),
                 extra: case.wants_extra_gradient.then(|| widen(&d_extra.read(gpu))),
+                row_negatives: case.wants_row_negatives_gradient.then(|| widen(&d_own.read(gpu))),
                 log_q: [
                     case.wants_log_q().then(|| widen(&d_log_q.read(gpu))),
                     case.wants_extra_log_q().then(|| widen(&d_extra_log_q.read(gpu))),
                     case.wants_user_log_q().then(|| widen(&d_user_log_q.read(gpu))),
+                    case.wants_row_negatives_log_q().then(|| widen(&d_own_log_q.read(gpu))),
                 ],
                 bias,
             });

@@ -189,6 +189,8 @@ impl<T: Element> Case<T> {
             batch_columns: self.items.len() / self.dim,
             extra_columns: self.extra.len() / self.dim,
             bank_columns: 0,
+            row_negatives: 0,
+            pool: None,
             offset: self.offset,
             dtype: T::DTYPE,
         }

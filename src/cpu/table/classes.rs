@@ -1,10 +1,9 @@
 //! Between ids and rows: gathers classes for the sweeps, adds up the gradients of each class.
 
-use std::collections::HashMap;
-
 use rayon::prelude::*;
 
-use crate::cpu::workspace::grow;
+use crate::cpu::backward::chunks;
+use crate::cpu::workspace::{Prepared, grow};
 use crate::cpu::{TableBatch, TableGradients};
 use crate::table::TableShape;
 use crate::{Element, Result};
@@ -20,23 +19,27 @@ pub(super) struct Gathered {
 }
 
 impl Gathered {
-    /// Widens inputs, true and sampled classes into rows of `dim`.
-    pub(super) fn fill<T: Element>(
-        &mut self,
-        batch: &TableBatch<'_, T>,
-        shape: &TableShape,
-        dim: usize,
-    ) -> Result<()> {
-        let true_classes = shape.rows * shape.num_true;
-        for (buffer, rows) in [
-            (&mut self.inputs, shape.rows),
-            (&mut self.labels, true_classes),
-            (&mut self.sampled, shape.sampled),
-            (&mut self.d_sampled, shape.sampled),
-        ] {
-            grow(buffer, rows * dim)?;
+    /// Bytes for rows of `dim`.
+    pub(super) fn bytes(shape: &TableShape, dim: usize) -> u128 {
+        let (rows, sampled) = (shape.rows as u128, shape.sampled as u128);
+        let labels = rows * shape.num_true as u128;
+        (rows + labels + 2 * sampled) * dim as u128 * 4 + (labels + sampled) * 8
+    }
+
+    /// Makes room for rows of `dim`.
+    pub(super) fn reserve(&mut self, shape: &TableShape, dim: usize, gradients: bool) -> Result<()> {
+        grow(&mut self.inputs, shape.rows * dim)?;
+        grow(&mut self.labels, shape.rows * shape.num_true * dim)?;
+        grow(&mut self.sampled, shape.sampled * dim)?;
+        if gradients {
+            grow(&mut self.d_sampled, shape.sampled * dim)?;
         }
-        grow(&mut self.ids, shape.named())?;
+        grow(&mut self.ids, shape.named())
+    }
+
+    /// Widens inputs, true and sampled classes into rows of `dim`. The buffers have been reserved.
+    pub(super) fn fill<T: Element>(&mut self, batch: &TableBatch<'_, T>, shape: &TableShape, dim: usize) {
+        let true_classes = shape.rows * shape.num_true;
         self.ids[..true_classes].copy_from_slice(batch.labels.0);
         self.ids[true_classes..shape.named()].copy_from_slice(batch.sampled.0);
         let widen = |target: &mut [f32], source: &[T], last: f32| {
@@ -57,7 +60,56 @@ impl Gathered {
                 widen(target, &batch.weights.0[class * shape.dim..(class + 1) * shape.dim], bias);
             });
         }
-        Ok(())
+    }
+}
+
+/// The names of a call, class by class: scratch of [`Named::scatter`].
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    /// Ids and places, in order.
+    keys: Vec<(i64, u32)>,
+    /// For each name the next one of the same class, or [`LAST`].
+    next: Vec<u32>,
+    /// The first name of each class, in order.
+    firsts: Vec<u32>,
+}
+
+const LAST: u32 = u32::MAX;
+
+impl Names {
+    /// Bytes for so many names.
+    pub(super) fn bytes(named: usize) -> u128 {
+        named as u128 * (size_of::<(i64, u32)>() + 2 * size_of::<u32>()) as u128
+    }
+
+    pub(super) fn reserve(&mut self, named: usize) -> Result<()> {
+        grow(&mut self.keys, named)?;
+        grow(&mut self.next, named)?;
+        grow(&mut self.firsts, named)
+    }
+
+    /// Links the names of each class in their order; returns how many classes there are.
+    fn link(&mut self, ids: &[i64]) -> usize {
+        let keys = &mut self.keys[..ids.len()];
+        for ((at, key), id) in (0..).zip(keys.iter_mut()).zip(ids) {
+            *key = (*id, at);
+        }
+        keys.par_sort_unstable();
+        self.next[..ids.len()].fill(LAST);
+        let mut unique = 0;
+        let mut before = None;
+        for (id, at) in keys {
+            match before {
+                Some((same, name)) if same == *id => self.next[name as usize] = *at,
+                _ => {
+                    self.firsts[unique] = *at;
+                    unique += 1;
+                }
+            }
+            before = Some((*id, *at));
+        }
+        self.firsts[..unique].par_sort_unstable();
+        unique
     }
 }
 
@@ -69,53 +121,47 @@ pub(super) struct Named<'a> {
     pub(super) inputs: &'a [f32],
     pub(super) pulls: &'a [f32],
     pub(super) d_sampled: &'a [f32],
+    pub(super) prepared: &'a Prepared,
 }
 
 impl Named<'_> {
     /// Adds up the gradients of each class in the order of its appearances and returns how many classes there are.
-    pub(super) fn scatter<G: Element>(&self, target: &mut TableGradients<'_, G>) -> usize {
-        let (named, true_classes) = (self.shape.named(), self.shape.rows * self.shape.num_true);
-        // First appearances, and for each name the next one of the same class.
-        let mut last: HashMap<i64, usize> = HashMap::with_capacity(named);
-        let mut next = vec![usize::MAX; named];
-        let mut firsts = Vec::with_capacity(named);
-        for (at, id) in self.ids[..named].iter().enumerate() {
-            match last.insert(*id, at) {
-                Some(before) => next[before] = at,
-                None => firsts.push(at),
-            }
-        }
+    pub(super) fn scatter<G: Element>(&self, names: &mut Names, target: &mut TableGradients<'_, G>) -> usize {
+        let unique = names.link(&self.ids[..self.shape.named()]);
+        let (firsts, next) = (&names.firsts[..unique], &names.next);
         let ids = &mut target.ids.0;
         ids.fill(-1);
-        ids.iter_mut().zip(&firsts).for_each(|(id, first)| *id = self.ids[*first]);
-        let sum = |first: usize, row: &mut Vec<f32>| {
-            row.clear();
-            row.resize(self.dim, 0.0);
-            let mut at = first;
-            while at != usize::MAX {
-                if at >= true_classes {
-                    let gradient = &self.d_sampled[(at - true_classes) * self.dim..][..self.dim];
-                    row.iter_mut().zip(gradient).for_each(|(sum, d)| *sum += d);
-                } else if self.pulls[at] != 0.0 {
-                    let x = &self.inputs[at / self.shape.num_true * self.dim..][..self.dim];
-                    row.iter_mut().zip(x).for_each(|(sum, x)| *sum -= self.pulls[at] * x);
-                }
-                at = next[at];
-            }
-        };
-        let dim = self.shape.dim;
-        let rows = target.weights.0.par_chunks_exact_mut(dim).zip(&firsts).with_min_len(64);
-        rows.for_each_init(Vec::new, |row, (target, first)| {
-            sum(*first, row);
-            target.iter_mut().zip(&*row).for_each(|(target, sum)| *target = G::from_f32(*sum));
+        ids.iter_mut().zip(firsts).for_each(|(id, first)| *id = self.ids[*first as usize]);
+        let rows = (
+            firsts.par_iter(),
+            target.weights.0.par_chunks_exact_mut(self.shape.dim),
+            chunks(target.biases.as_mut().map(|biases| &mut *biases.0), 1, unique),
+        );
+        rows.into_par_iter().with_min_len(64).for_each(|(first, weights, bias)| {
+            let mut scratch = self.prepared.scratch();
+            let row = &mut scratch.accumulator[..self.dim];
+            self.sum(*first, next, row);
+            weights.iter_mut().zip(&*row).for_each(|(target, sum)| *target = G::from_f32(*sum));
+            bias.iter_mut().for_each(|bias| *bias = row[self.shape.dim]);
         });
-        if let Some(biases) = &mut target.biases {
-            let biases = biases.0.par_iter_mut().zip(&firsts).with_min_len(64);
-            biases.for_each_init(Vec::new, |row, (bias, first)| {
-                sum(*first, row);
-                *bias = row[dim];
-            });
+        unique
+    }
+
+    /// The gradient of the class whose first name is `first`.
+    fn sum(&self, first: u32, next: &[u32], row: &mut [f32]) {
+        let true_classes = self.shape.rows * self.shape.num_true;
+        row.fill(0.0);
+        let mut name = first;
+        while name != LAST {
+            let at = name as usize;
+            if at >= true_classes {
+                let gradient = &self.d_sampled[(at - true_classes) * self.dim..][..self.dim];
+                row.iter_mut().zip(gradient).for_each(|(sum, d)| *sum += d);
+            } else if self.pulls[at] != 0.0 {
+                let x = &self.inputs[at / self.shape.num_true * self.dim..][..self.dim];
+                row.iter_mut().zip(x).for_each(|(sum, x)| *sum -= self.pulls[at] * x);
+            }
+            name = next[at];
         }
-        firsts.len()
     }
 }

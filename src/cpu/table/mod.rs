@@ -6,7 +6,7 @@
 mod classes;
 mod rows;
 
-use classes::{Gathered, Named};
+use classes::{Gathered, Named, Names};
 use rows::RowStage;
 
 use super::backward::{ColumnGradients, ColumnSweep};
@@ -17,14 +17,13 @@ use super::frequency::check_ids;
 use super::tiles::lanes;
 use super::workspace::{Workspace, grow};
 use super::{Batch, TableBatch, TableGradients};
-use crate::config::Link;
 use crate::table::{TableConfig, TableShape};
-use crate::{Dtype, Element, Error, LossConfig, Objective, Problem, Reduction, Result};
+use crate::{Element, Error, LossConfig, Reduction, Result};
 
 /// Sampled softmax, NCE or negative sampling over a class table; see [`crate::table`].
 ///
-/// Sampled classes take part by two sweeps like the in-batch loss's, so that there is no `B x S` matrix. Beside the workspace,
-/// a step allocates some 50 bytes for each label and sampled class, to find those that are the same.
+/// Sampled classes take part by two sweeps like the in-batch loss's, so that there is no `B x S` matrix. The workspace grows
+/// at the first call of a larger shape, or by [`TableLoss::reserve`], and is kept.
 ///
 /// ```
 /// use inbatch::{cpu, sampling::SamplerConfig, table::TableConfig};
@@ -52,9 +51,14 @@ pub struct TableLoss {
     sweeps: Workspace,
     gathered: Gathered,
     hits: Vec<Groups>,
+    /// `[B]` each row's label at one place, or `[T]` one row's labels in order.
+    keys: Vec<i64>,
     losses: Vec<f32>,
+    /// `[B, T]` z+.
+    logits: Vec<f64>,
     /// `[B, T]` b_k, times the row's coefficient.
     pulls: Vec<f32>,
+    names: Names,
     rows: usize,
     loss: Option<f32>,
     unique: usize,
@@ -94,8 +98,11 @@ impl TableLoss {
             sweeps: Workspace::default(),
             gathered: Gathered::default(),
             hits: Vec::new(),
+            keys: Vec::new(),
             losses: Vec::new(),
+            logits: Vec::new(),
             pulls: Vec::new(),
+            names: Names::default(),
             rows: 0,
             loss: None,
             unique: 0,
@@ -105,6 +112,33 @@ impl TableLoss {
     /// The configuration.
     pub fn config(&self) -> &TableConfig {
         &self.config
+    }
+
+    /// Bytes of workspace that a step of this shape needs, on the current thread pool. The matrix product library's
+    /// packing buffers, under 1 MiB a thread, come on top and are freed within the call.
+    pub fn workspace_bytes(&self, shape: &TableShape) -> u128 {
+        let (problem, rows) = (shape.problem(1), shape.rows as u128);
+        let labels = rows * shape.num_true as u128;
+        let mut bytes = Workspace::bytes(&problem, &LossConfig::of_link(self.config.link), true)
+            + Gathered::bytes(shape, problem.dim)
+            + Names::bytes(shape.named())
+            + rows * size_of::<f32>() as u128
+            + labels * (size_of::<f64>() + size_of::<f32>()) as u128
+            + shape.rows.max(shape.num_true) as u128 * size_of::<i64>() as u128;
+        if self.config.remove_accidental_hits {
+            let groups = Groups::bytes(shape.rows, shape.sampled) + size_of::<Groups>() as u128;
+            bytes += shape.num_true as u128 * groups;
+            bytes += Workspace::label_bytes(&problem, shape.num_true);
+        }
+        bytes
+    }
+
+    /// Allocates the workspace for shapes up to this one, so that no later call grows it.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`].
+    pub fn reserve(&mut self, shape: &TableShape) -> Result<()> {
+        self.grow(shape, true)
     }
 
     /// Loss only.
@@ -131,7 +165,7 @@ impl TableLoss {
         gradients: &mut TableGradients<'_, G>,
     ) -> Result<TableOutput<'_>> {
         let shape = TableShape::new(batch, &self.config)?;
-        shape.check_gradients(gradients, batch.biases.is_some())?;
+        shape.check_gradients(gradients)?;
         self.run(batch, shape, Some(gradients))?;
         Ok(TableOutput { of: self })
     }
@@ -142,28 +176,14 @@ impl TableLoss {
         shape: TableShape,
         gradients: Option<&mut TableGradients<'_, G>>,
     ) -> Result<()> {
-        check_classes(batch, &shape, &self.config)?;
+        grow(&mut self.keys, shape.rows.max(shape.num_true))?;
+        check_classes(batch, &shape, &self.config, &mut self.keys)?;
         let reduction = reduction_scale(&self.config, batch, &shape)?;
-        let dim = shape.dim + usize::from(batch.biases.is_some());
-        // No column is any row's positive: true classes are not among the columns.
-        let problem = Problem {
-            rows: shape.rows,
-            dim,
-            batch_columns: shape.sampled,
-            extra_columns: 0,
-            bank_columns: 0,
-            offset: shape.sampled,
-            dtype: Dtype::F32,
-        };
-        let sweep_config = LossConfig::new(1.0)?.objective(match self.config.link {
-            Link::Softmax => Objective::Softmax,
-            Link::Sigmoid => Objective::Sigmoid { bias: 0.0 },
-        })?;
-        self.sweeps.reserve(&problem, &sweep_config, gradients.is_some())?;
-        self.gathered.fill(batch, &shape, dim)?;
-        self.build_hits(batch, &shape)?;
-        grow(&mut self.losses, shape.rows)?;
-        grow(&mut self.pulls, shape.rows * shape.num_true)?;
+        self.grow(&shape, gradients.is_some())?;
+        let (problem, sweep_config) = (shape.problem(1), LossConfig::of_link(self.config.link));
+        let dim = problem.dim;
+        self.gathered.fill(batch, &shape, dim);
+        self.build_hits(batch, &shape);
 
         let sampled_log_q = batch.sampled_log_q.as_ref().filter(|_| self.config.subtract_log_q);
         let Gathered { inputs, labels, sampled, d_sampled, ids } = &mut self.gathered;
@@ -173,7 +193,7 @@ impl TableLoss {
             None => columns,
         };
         let streamed = Columns::new(&columns);
-        let Workspace { prepared, forward, backward } = &mut self.sweeps;
+        let Workspace { prepared, forward, backward, .. } = &mut self.sweeps;
         let mut sweep = RowSweep::new(&sweep_config, &problem, &columns, &streamed, prepared);
         sweep.labels = if self.config.remove_accidental_hits { &self.hits[..shape.num_true] } else { &[] };
         sweep.run(forward, gradients.is_some());
@@ -188,21 +208,23 @@ impl TableLoss {
             reduction,
         };
         let losses = &mut self.losses[..shape.rows];
+        let logits = &mut self.logits[..shape.rows * shape.num_true];
         self.unique = match gradients {
             None => {
-                stage.losses(forward, losses);
+                stage.losses(forward, logits, losses);
                 0
             }
             Some(gradients) => {
                 let pulls = &mut self.pulls[..shape.rows * shape.num_true];
-                stage.gradients(forward, backward, losses, pulls, gradients.inputs.0);
+                stage.gradients(forward, backward, logits, losses, pulls, gradients.inputs.0);
                 let d_sampled = &mut d_sampled[..shape.sampled * dim];
                 let lanes = lanes(shape.sampled);
                 let target =
                     ColumnGradients { embeddings: Some(&mut *d_sampled), log_q: None, temperature: None };
-                ColumnSweep { forward: &sweep, lanes, rows: backward, own: None }
+                ColumnSweep { forward: &sweep, lanes, rows: backward, own: None, cells: None }
                     .run(&streamed.segments[0], target);
-                Named { shape: &shape, dim, ids, inputs, pulls, d_sampled }.scatter(gradients)
+                let named = Named { shape: &shape, dim, ids, inputs, pulls, d_sampled, prepared };
+                named.scatter(&mut self.names, gradients)
             }
         };
         self.rows = shape.rows;
@@ -211,35 +233,74 @@ impl TableLoss {
         Ok(())
     }
 
-    /// One grouping for each place of a label: which sampled classes equal it, row by row.
-    fn build_hits<T: Element>(&mut self, batch: &TableBatch<'_, T>, shape: &TableShape) -> Result<()> {
+    /// Makes room for a shape; does nothing when there is room already.
+    fn grow(&mut self, shape: &TableShape, gradients: bool) -> Result<()> {
+        let bytes = self.workspace_bytes(shape);
+        if bytes > isize::MAX as u128 {
+            return Err(Error::OutOfMemory { bytes });
+        }
+        let problem = shape.problem(1);
+        self.sweeps.reserve(&problem, &LossConfig::of_link(self.config.link), gradients)?;
+        self.gathered.reserve(shape, problem.dim, gradients)?;
+        grow(&mut self.keys, shape.rows.max(shape.num_true))?;
+        grow(&mut self.losses, shape.rows)?;
+        grow(&mut self.logits, shape.rows * shape.num_true)?;
+        if gradients {
+            grow(&mut self.pulls, shape.rows * shape.num_true)?;
+            self.names.reserve(shape.named())?;
+        }
         if !self.config.remove_accidental_hits {
             return Ok(());
         }
         if self.hits.len() < shape.num_true {
+            let bytes = (shape.num_true * size_of::<Groups>()) as u128;
+            let more = shape.num_true - self.hits.len();
+            self.hits.try_reserve_exact(more).map_err(|_| Error::OutOfMemory { bytes })?;
             self.hits.resize_with(shape.num_true, Groups::default);
         }
-        let mut place = vec![0; shape.rows];
+        for hits in &mut self.hits[..shape.num_true] {
+            hits.reserve(shape.rows, shape.sampled)?;
+        }
+        self.sweeps.reserve_labels(&problem, shape.num_true)
+    }
+
+    /// One grouping for each place of a label: which sampled classes equal it, row by row.
+    fn build_hits<T: Element>(&mut self, batch: &TableBatch<'_, T>, shape: &TableShape) {
+        if !self.config.remove_accidental_hits {
+            return;
+        }
+        let place = &mut self.keys[..shape.rows];
         for (k, hits) in self.hits.iter_mut().take(shape.num_true).enumerate() {
             let labels = batch.labels.0.iter().skip(k).step_by(shape.num_true);
             place.iter_mut().zip(labels).for_each(|(place, label)| *place = *label);
-            hits.reserve(shape.rows, shape.sampled)?;
-            hits.build(&place, shape.sampled, std::iter::once((0, batch.sampled.0)));
+            hits.build(place, shape.sampled, std::iter::once((0, batch.sampled.0)));
         }
-        Ok(())
     }
 }
 
-/// Ids inside the table, true classes of a row all different, expected counts above 0.
+/// Labels of a row up to which each is compared with each; more are sorted.
+const FEW_LABELS: usize = 16;
+
+/// Ids inside the table, true classes of a row all different, expected counts above 0. `sorted` has room for a row's labels.
 fn check_classes<T: Element>(
     batch: &TableBatch<'_, T>,
     shape: &TableShape,
     config: &TableConfig,
+    sorted: &mut [i64],
 ) -> Result<()> {
     let known = |id| usize::try_from(id).is_ok_and(|id: usize| id < shape.classes);
     check_ids(batch.labels.0, known, shape.classes)?;
     check_ids(batch.sampled.0, known, shape.classes)?;
     for (row, labels) in batch.labels.0.chunks_exact(shape.num_true).enumerate() {
+        if labels.len() > FEW_LABELS {
+            let sorted = &mut sorted[..labels.len()];
+            sorted.copy_from_slice(labels);
+            sorted.sort_unstable();
+            if sorted.windows(2).all(|pair| pair[0] != pair[1]) {
+                continue;
+            }
+        }
+        // The first that repeats an earlier one.
         for (k, id) in labels.iter().enumerate() {
             if labels[..k].contains(id) {
                 return Err(Error::DuplicateLabel { row, id: *id });

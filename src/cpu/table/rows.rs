@@ -38,21 +38,26 @@ struct Gradients<'a, G> {
 }
 
 impl RowStage<'_> {
-    /// Loss only.
-    pub(super) fn losses(&self, forward: &mut Forward, losses: &mut [f32]) {
+    /// Loss only. `logits [B, T]` is scratch.
+    pub(super) fn losses(&self, forward: &mut Forward, logits: &mut [f64], losses: &mut [f32]) {
         let lanes = self.sweep.partition.lanes;
         let per_tile = self.sweep.fields.words() * self.sweep.partition.splits * lanes;
-        let tiles = losses.par_chunks_mut(lanes).zip(forward.stats.par_chunks_exact_mut(per_tile));
-        tiles
-            .enumerate()
-            .for_each(|(tile, (losses, stats))| self.tile::<f32>(tile, stats, None, losses, None));
+        let chunks = (
+            losses.par_chunks_mut(lanes),
+            logits.par_chunks_mut(lanes * self.shape.num_true),
+            forward.stats.par_chunks_exact_mut(per_tile),
+        );
+        chunks.into_par_iter().enumerate().for_each(|(tile, (losses, logits, stats))| {
+            self.tile::<f32>(tile, stats, None, logits, losses, None);
+        });
     }
 
-    /// Loss and the gradient of the inputs, `pulls [B, T]` for that of the true classes.
+    /// Loss and the gradient of the inputs, `pulls [B, T]` for that of the true classes. `logits [B, T]` is scratch.
     pub(super) fn gradients<G: Element>(
         &self,
         forward: &mut Forward,
         backward: &mut Backward,
+        logits: &mut [f64],
         losses: &mut [f32],
         pulls: &mut [f32],
         d_inputs: &mut [G],
@@ -61,6 +66,7 @@ impl RowStage<'_> {
         let per_tile = self.sweep.partition.splits * lanes;
         let chunks = (
             losses.par_chunks_mut(lanes),
+            logits.par_chunks_mut(lanes * self.shape.num_true),
             pulls.par_chunks_mut(lanes * self.shape.num_true),
             backward.max[..count].par_chunks_mut(lanes),
             backward.weight[..count].par_chunks_mut(lanes),
@@ -70,9 +76,9 @@ impl RowStage<'_> {
             forward.outputs.par_chunks_exact_mut(per_tile * self.sweep.problem.dim),
         );
         chunks.into_par_iter().enumerate().for_each(
-            |(tile, (losses, pulls, max, weight, negative, d_inputs, stats, outputs))| {
+            |(tile, (losses, logits, pulls, max, weight, negative, d_inputs, stats, outputs))| {
                 let target = Gradients { pulls, max, weight, negative, d_inputs };
-                self.tile(tile, stats, Some(outputs), losses, Some(target));
+                self.tile(tile, stats, Some(outputs), logits, losses, Some(target));
             },
         );
     }
@@ -82,6 +88,7 @@ impl RowStage<'_> {
         tile: usize,
         stats: &mut [f32],
         outputs: Option<&mut [f32]>,
+        logits: &mut [f64],
         losses: &mut [f32],
         mut target: Option<Gradients<'_, G>>,
     ) {
@@ -89,18 +96,17 @@ impl RowStage<'_> {
             (self.sweep.partition.lanes, self.sweep.problem.dim, self.shape.num_true);
         let rows = tile_range(tile, lanes, self.shape.rows);
         let mut merged = merge_splits(self.sweep.fields, stats, outputs, lanes, dim, rows.len());
-        let mut logits = vec![0.0; num_true];
-        for (lane, i) in rows.enumerate() {
+        for ((lane, i), logits) in rows.enumerate().zip(logits.chunks_exact_mut(num_true)) {
             let labels = &self.labels[i * num_true * dim..(i + 1) * num_true * dim];
-            self.true_logits(i, labels, &mut logits);
+            self.true_logits(i, labels, logits);
             let (max, sum) = (merged.max[lane], merged.sum[lane]);
             let ((loss, mass), sum) = match self.sweep.fields.link {
                 Link::Softmax => {
                     let lse = (f64::from(max) + f64::from(sum).log2()) * std::f64::consts::LN_2;
-                    (several_positives(lse, &mut logits), sum)
+                    (several_positives(lse, logits), sum)
                 }
                 // Here the pair is (sum softplus, sum sigmoid), and O is weighted by sigmoid already.
-                Link::Sigmoid => (several_sigmoids(f64::from(max), &mut logits), 1.0),
+                Link::Sigmoid => (several_sigmoids(f64::from(max), logits), 1.0),
             };
             let weight = self.row_weights.map_or(1.0, |weights| f64::from(weights[i]));
             // A row of weight 0 takes no part, whatever it holds.
@@ -113,7 +119,7 @@ impl RowStage<'_> {
             target.weight[lane] = column_weight(push, sum);
             target.negative[lane].negative = push;
             let pulls = &mut target.pulls[lane * num_true..(lane + 1) * num_true];
-            pulls.iter_mut().zip(&logits).for_each(|(pull, b)| *pull = times(*b));
+            pulls.iter_mut().zip(&*logits).for_each(|(pull, b)| *pull = times(*b));
             let d_input = &mut target.d_inputs[lane * self.shape.dim..(lane + 1) * self.shape.dim];
             let output = merged.output_row(lane, dim).filter(|_| push != 0.0);
             input_gradient(d_input, output.as_deref(), push / sum, pulls, labels);

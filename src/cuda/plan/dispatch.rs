@@ -71,7 +71,8 @@ pub(super) fn obstacle(
 /// Whether the tensor-core kernels have everything that a configuration asks for.
 fn mma_has(config: &LossConfig) -> bool {
     let features = config.sweep_features();
-    features.link == Link::Softmax && !features.counts && !features.moment && !features.symmetric
+    let mines = config.get_hard_negatives().is_some();
+    features.link == Link::Softmax && !features.counts && !features.moment && !features.symmetric && !mines
 }
 
 #[cfg(test)]

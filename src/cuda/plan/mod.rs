@@ -9,7 +9,7 @@ pub use sweep::Sweep;
 
 use std::fmt;
 
-use super::workspace::Sizes;
+use super::workspace::{Purpose, Sizes};
 use crate::{LossConfig, Problem};
 use dispatch::obstacle;
 use sweep::Mode;
@@ -26,6 +26,8 @@ use sweep::Mode;
 ///     batch_columns: 16_384,
 ///     extra_columns: 0,
 ///     bank_columns: 0,
+///     row_negatives: 0,
+///     pool: None,
 ///     offset: 0,
 ///     dtype: Dtype::Bf16,
 /// };
@@ -75,12 +77,12 @@ impl Plan {
 
     /// The sweep of an evaluation.
     pub fn loss(&self) -> Sweep {
-        self.sweep(Mode::Loss, self.problem.rows, self.problem.columns())
+        self.first_sweep(Mode::Loss)
     }
 
     /// The first sweep of a step.
     pub fn forward(&self) -> Sweep {
-        self.sweep(Mode::Forward, self.problem.rows, self.problem.columns())
+        self.first_sweep(Mode::Forward)
     }
 
     /// The second sweep of a step, over all columns that have a gradient.
@@ -91,16 +93,30 @@ impl Plan {
     /// The second sweep over the first `owned` columns. Their masses, which gradients of log q need, are added up by
     /// the SIMT kernels alone.
     pub(super) fn backward_of(&self, owned: usize, with_masses: bool) -> Sweep {
+        if self.config.get_hard_negatives().is_some() {
+            return self.gathered_backward(owned);
+        }
         let kernels = if with_masses { Kernels::Simt } else { self.kernels() };
         self.sweep_by(kernels, Mode::Backward, owned, self.problem.rows)
     }
 
     /// Bytes of device memory beside inputs and outputs, for any call on the problem.
     pub fn workspace_bytes(&self) -> usize {
-        let sizes = Sizes::all(self);
+        self.bytes(&Sizes::all(self))
+    }
+
+    /// Bytes of all workspaces where the main one has these sizes.
+    pub(super) fn bytes(&self, sizes: &Sizes) -> usize {
         // Both directions of a symmetric loss have a workspace.
         let other = if self.config.is_symmetric() { sizes.without_scalars().bytes() } else { 0 };
-        sizes.bytes().saturating_add(other)
+        let row_negatives = Sizes::of_row_negatives(self, Purpose::Backward).bytes();
+        sizes.bytes().saturating_add(other).saturating_add(row_negatives)
+    }
+
+    /// `K`, where each row has negatives for itself: row negatives, or those that mining keeps.
+    pub(super) fn gathered(&self) -> Option<usize> {
+        let row_negatives = self.problem.row_negatives;
+        self.config.get_hard_negatives().or((row_negatives > 0).then_some(row_negatives))
     }
 
     pub(super) fn problem(&self) -> &Problem {
@@ -116,7 +132,11 @@ impl Plan {
         self.kernels() == Kernels::Mma && self.config.normalizes()
     }
 
-    fn sweep(&self, mode: Mode, owned: usize, streamed: usize) -> Sweep {
+    fn first_sweep(&self, mode: Mode) -> Sweep {
+        if self.config.get_hard_negatives().is_some() {
+            return self.hard_negatives();
+        }
+        let (owned, streamed) = (self.problem.rows, self.problem.columns());
         self.sweep_by(self.kernels(), mode, owned, streamed)
     }
 
@@ -155,7 +175,17 @@ mod tests {
     use crate::Dtype;
 
     pub(super) fn problem(rows: usize, columns: usize, dim: usize, dtype: Dtype) -> Problem {
-        Problem { rows, dim, batch_columns: columns, extra_columns: 0, bank_columns: 0, offset: 0, dtype }
+        Problem {
+            rows,
+            dim,
+            batch_columns: columns,
+            extra_columns: 0,
+            bank_columns: 0,
+            row_negatives: 0,
+            pool: None,
+            offset: 0,
+            dtype,
+        }
     }
 
     pub(super) fn config() -> LossConfig {

@@ -5,7 +5,7 @@ use std::fmt;
 use super::{Kernels, Plan};
 use crate::Problem;
 use crate::cuda::arguments::Cut;
-use crate::cuda::launch::per_dtype;
+use crate::cuda::launch::{BLOCK, WARPS_PER_BLOCK, per_dtype};
 use crate::cuda::module::{File, dtype_index};
 
 /// One sweep: its kernel and its grid.
@@ -81,6 +81,40 @@ impl Plan {
         }
     }
 
+    /// kernels/hard_negatives.cu: as many splits as the loss's own plain sweep has, so that few rows fill the device too. What
+    /// they find makes one partial result of each row.
+    pub(super) fn hard_negatives(&self) -> Sweep {
+        let Problem { rows, dtype, .. } = self.problem;
+        Sweep {
+            kernel: HARD_NEGATIVES[dtype_index(dtype)],
+            file: File::HardNegatives,
+            cut: Cut::splits(rows, SIMT_TILE, 1),
+            ..self.simt(Mode::Loss, rows, self.problem.columns())
+        }
+    }
+
+    /// kernels/row_negatives.cu: the sums over the rows that name each of the first `owned` columns.
+    pub(in crate::cuda) fn gathered_backward(&self, owned: usize) -> Sweep {
+        let tiles = owned.div_ceil(WARPS_PER_BLOCK);
+        let streamed_tiles = self.problem.rows.div_ceil(WARP).max(1);
+        let blocks = self.hardware.multiprocessors.saturating_mul(GATHERING_BLOCKS);
+        let splits = blocks.div_ceil(tiles.max(1)).clamp(1, streamed_tiles.min(MAX_SPLITS));
+        let tiles_per_split = streamed_tiles.div_ceil(splits);
+        let splits = streamed_tiles.div_ceil(tiles_per_split);
+        Sweep {
+            kernel: GATHERED_BACKWARD[dtype_index(self.problem.dtype)],
+            tile: WARPS_PER_BLOCK,
+            streamed: WARP,
+            blocks: [tiles, splits, 1],
+            threads: BLOCK,
+            shared_bytes: 0,
+            kernels: Kernels::Simt,
+            file: File::RowNegatives,
+            cut: Cut::splits(owned, WARPS_PER_BLOCK, splits),
+            tiles_per_split,
+        }
+    }
+
     /// kernels/stream_mma.cuh and kernels/stream_mma_wide.cuh.
     pub(super) fn mma(&self, mode: Mode, owned: usize, streamed: usize) -> Sweep {
         let Problem { dim, dtype, .. } = self.problem;
@@ -115,6 +149,13 @@ impl Plan {
 fn bucket(reach: &[usize], dim: usize) -> usize {
     reach.iter().position(|&reach| dim <= reach).unwrap_or(reach.len() - 1)
 }
+
+/// Rows that a warp searches at once.
+const WARP: usize = 32;
+/// Blocks wanted for each multiprocessor where a warp searches the rows for each column.
+const GATHERING_BLOCKS: usize = 8;
+const HARD_NEGATIVES: [&str; 3] = per_dtype!("hard_negatives");
+const GATHERED_BACKWARD: [&str; 3] = per_dtype!("row_negative_backward");
 
 /// Embeddings in a tile of the SIMT kernels, owned and streamed alike.
 const SIMT_TILE: usize = 64;

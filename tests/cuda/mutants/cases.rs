@@ -12,7 +12,7 @@ use crate::common::spec::{BankSpec, Spec};
 use crate::common::{edges, limits, properties};
 use crate::subject::Cuda;
 use crate::support::{Case, Gpu, OnDevice, Real, Results, Shape, bits, step};
-use crate::{bank, frequency, kernels, oracle, parameters, sampling, table};
+use crate::{bank, frequency, hard_negatives, kernels, oracle, parameters, sampling, table};
 
 /// A case. Which kernels it launches is measured.
 pub(super) struct FastCase {
@@ -168,6 +168,24 @@ pub(super) static CASES: &[FastCase] = &[
     property!("zero rows", bare(), edges::zero_rows_normalised),
     property!("extreme norms", bare(), edges::extreme_norms_normalised),
     property!("neutral options", everything(F32, F32, 4), edges::neutral_options),
+    case!("hard negatives, f32", FEW, hard_negatives::shapes::<f32>),
+    case!("hard negatives, f32, many parts", MANY, hard_negatives::shapes::<f32>),
+    case!("hard negatives of a bank, f32", FEW, hard_negatives::bank_slots::<f32>),
+    case!("hard negatives, f32, NaN and infinity", FEW, hard_negatives::extremes::<f32>),
+    case!("hard negatives, f32, normalized", FEW, hard_negatives::normalized::<f32>),
+    case!("hard negatives, f32, in order", FEW, hard_negatives::orders::<f32>),
+    case!("hard negatives, f16", FEW, hard_negatives::shapes::<f16>),
+    case!("hard negatives, f16, many parts", MANY, hard_negatives::shapes::<f16>),
+    case!("hard negatives of a bank, f16", FEW, hard_negatives::bank_slots::<f16>),
+    case!("hard negatives, f16, NaN and infinity", FEW, hard_negatives::extremes::<f16>),
+    case!("hard negatives, f16, normalized", FEW, hard_negatives::normalized::<f16>),
+    case!("hard negatives, f16, in order", FEW, hard_negatives::orders::<f16>),
+    case!("hard negatives, bf16", FEW, hard_negatives::shapes::<bf16>),
+    case!("hard negatives, bf16, many parts", MANY, hard_negatives::shapes::<bf16>),
+    case!("hard negatives of a bank, bf16", FEW, hard_negatives::bank_slots::<bf16>),
+    case!("hard negatives, bf16, NaN and infinity", FEW, hard_negatives::extremes::<bf16>),
+    case!("hard negatives, bf16, normalized", FEW, hard_negatives::normalized::<bf16>),
+    case!("hard negatives, bf16, in order", FEW, hard_negatives::orders::<bf16>),
     case!("class tables", FEW, table::every_kernel),
     case!("wide class tables", FEW, table::wide),
     case!("several true classes", FEW, table::several),
@@ -376,6 +394,8 @@ fn everything(dtype: Dtype, gradient_dtype: Dtype, seed: u64) -> Spec {
         metrics: false,
         wants_log_q_gradient: false,
         symmetric: None,
+        row_negatives: None,
+        hard_negatives: None,
     }
 }
 
