@@ -69,6 +69,7 @@ __device__ __forceinline__ void column_gradients(const ColumnGradientsArguments&
     // First, while little is alive: its divisions are calls, and registers would be spilled around them.
     const Parts parts = a.cut.parts(column);
     __builtin_assume(parts.count > 0); // or the loops below would be compiled once more for none
+    const float temperature = a.log_q == nullptr ? 0.0f : 1.0f / a.scalars->inverse_temperature;
     const int dim = a.columns.dim;
     const i64 row = column - a.offset;
     const bool owned = column < a.columns.batch_count && row >= 0 && row < a.rows;
@@ -92,6 +93,7 @@ __device__ __forceinline__ void column_gradients(const ColumnGradientsArguments&
     const bool extra = column >= a.columns.batch_count;
     const i64 index = extra ? column - a.columns.batch_count : column;
     float* d_log_q = extra ? a.d_extra_log_q : a.d_log_q;
+    float share = 0.0f; // of log q in d(1/tau)
     if ((d_log_q != nullptr || a.log_q != nullptr) && lane == 0) {
         float mass = 0.0f;
 #pragma unroll 1
@@ -104,10 +106,8 @@ __device__ __forceinline__ void column_gradients(const ColumnGradientsArguments&
             d_log_q[index] = slope;
         }
         if (a.log_q != nullptr) {
-            // Inside the temperature a logit has -lambda log_q / tau of it. Written at once: a register that waited for what
-            // goes through scores would be spilled.
-            const float share = a.log_q[index] * slope / a.scalars->inverse_temperature;
-            a.temperature_term[column] = a.second ? a.temperature_term[column] + share : share;
+            // Inside the temperature a logit has -lambda log_q / tau of it.
+            share = a.log_q[index] * slope * temperature;
         }
     }
     if (extra && a.d_extra == nullptr) {
@@ -119,8 +119,8 @@ __device__ __forceinline__ void column_gradients(const ColumnGradientsArguments&
     if (normalized || a.temperature_term != nullptr) {
         along = gradient_along(item, norm, difference, dim, lane);
     }
-    if (a.temperature_term != nullptr && !a.second && lane == 0) {
-        a.temperature_term[column] = a.log_q == nullptr ? along : along + a.temperature_term[column];
+    if (a.temperature_term != nullptr && lane == 0) {
+        a.temperature_term[column] = (a.second ? a.temperature_term[column] : along) + share;
     }
     G* out = static_cast<G*>(extra ? a.d_extra : a.d_items) + index * dim;
     write_gradient(item, norm, normalized, along, difference, a.scalars->inverse_temperature, dim, lane, out);

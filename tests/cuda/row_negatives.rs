@@ -497,7 +497,9 @@ pub(crate) fn nan_in_a_negative(gpu: &Gpu) {
     let (row, dim) = (1, 9);
     for config in [config(), config().normalize(true), configs()[8]] {
         let mut loss = InBatchLoss::new(&gpu.device, config).unwrap();
-        let data = Rows::<f32>::random([5, dim, 4, 3], None, 3);
+        let mut data = Rows::<f32>::random([5, dim, 4, 3], None, 3);
+        // Nobody's positive.
+        data.item_ids[2].fill(1 << 40);
         let clean = step::<f32, f32>(&gpu.device, &mut loss, &data);
         let mut dirty = data.clone();
         dirty.negatives[(row * 4 + 2) * dim] = f32::NAN;
