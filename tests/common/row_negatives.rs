@@ -2,7 +2,7 @@
 
 use super::case::{Case, RowNegatives, round_to};
 use super::compare::check;
-use super::subject::{Results, Subject};
+use super::subject::{LOG_Q_OF_ROW_NEGATIVES, Results, Subject};
 
 fn ok<T>(result: inbatch::Result<T>) -> Result<T, String> {
     result.map_err(|error| format!("unexpected error: {error}"))
@@ -47,7 +47,7 @@ pub(crate) fn shared_by_all_rows(subject: &mut impl Subject, case: &Case) -> Res
     let mut found = ok(subject.step(&shared))?;
     let gradients = found.gradients.as_mut().ok_or("no gradients")?;
     gradients.extra = gradients.row_negatives.take();
-    gradients.log_q.swap(1, 2);
+    gradients.log_q.swap(1, LOG_Q_OF_ROW_NEGATIVES);
     check(&extra, None, &found)
 }
 
@@ -73,7 +73,7 @@ pub(crate) fn copies_of_a_pool(subject: &mut impl Subject, case: &Case) -> Resul
     let rest = |results: &Results| {
         let mut results = results.clone();
         if let Some(gradients) = &mut results.gradients {
-            (gradients.row_negatives, gradients.log_q[2]) = (None, None);
+            (gradients.row_negatives, gradients.log_q[LOG_Q_OF_ROW_NEGATIVES]) = (None, None);
         }
         results
     };
@@ -122,7 +122,7 @@ pub(crate) fn none_at_all(subject: &mut impl Subject, case: &Case) -> Result<(),
         changed.wants_row_negatives_gradient = true;
         let mut found = ok(subject.step(&changed))?;
         let gradients = found.gradients.as_mut().ok_or("no gradients")?;
-        let received = [gradients.row_negatives.take(), gradients.log_q[2].take()];
+        let received = [gradients.row_negatives.take(), gradients.log_q[LOG_Q_OF_ROW_NEGATIVES].take()];
         let zero = received.iter().flatten().flatten().all(|x| *x == 0.0);
         require(zero, &format!("{what}: a gradient of nothing"))?;
         require(expected.same_bits(&found), what)?;
