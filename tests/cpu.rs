@@ -136,6 +136,11 @@ fn a_nan_reaches_the_rows_that_name_it() {
 }
 
 #[test]
+fn what_nobody_names_changes_nothing() {
+    edge(row_negatives::what_nobody_names);
+}
+
+#[test]
 fn as_many_hard_negatives_as_there_are_are_all() {
     edge(hard_negatives::all_of_them);
 }

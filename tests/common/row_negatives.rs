@@ -165,3 +165,20 @@ pub(crate) fn nan_reaches_the_rows_that_name_it(
     }
     Ok(())
 }
+
+/// A row of the pool that nobody names changes nothing and has no gradient, whatever it holds.
+pub(crate) fn what_nobody_names(subject: &mut impl Subject, case: &Case) -> Result<(), String> {
+    let clean = with_pool(case);
+    let mut longer = clean.clone();
+    let own = longer.row_negatives.as_mut().ok_or("no row negatives")?;
+    own.items.embeddings.extend(vec![f32::NAN; case.dim]);
+    own.items.log_q.iter_mut().for_each(|log_q| log_q.push(-1.0));
+    own.items.item_ids.iter_mut().for_each(|ids| ids.push(5));
+    let (expected, mut found) = (ok(subject.step(&clean))?, ok(subject.step(&longer))?);
+    let gradients = found.gradients.as_mut().ok_or("no gradients")?;
+    let own = gradients.row_negatives.as_mut().ok_or("no gradient of the pool")?;
+    let received = own.split_off(own.len() - case.dim);
+    let of_log_q = gradients.log_q[LOG_Q_OF_ROW_NEGATIVES].as_mut().and_then(Vec::pop);
+    require(received.iter().chain(&of_log_q).all(|d| *d == 0.0), "a gradient of what nobody names")?;
+    require(expected.same_bits(&found), "what nobody names changes something")
+}
