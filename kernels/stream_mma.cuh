@@ -226,14 +226,14 @@ stream_tile(const MmaArguments& a, MmaShared<S>& shared, i64 owner_tile, i64 fir
             store_label(labels(tile + STAGES), threadIdx.x, next);
         }
     }
-    wait_for_copies<0>();
+    // Nothing to wait for: the groups still open are those of tiles that do not exist.
 
 #pragma unroll
     for (int r = 0; r < S::ROWS; r++) {
 #pragma unroll
         for (int half = 0; half < 2; half++) {
             const int owner = warp_row + 16 * r + 8 * half + lane / 4;
-            const float sum = sum_of_four_lanes(running.sum.of(r, 2 * half)) * Shift<T>::INVERSE;
+            const float sum = BACKWARD ? 0.0f : sum_of_four_lanes(running.sum.of(r, 2 * half)) * Shift<T>::INVERSE;
             const float unscale = Shift<T>::INVERSE * (BACKWARD ? expf(running.maximum.of(r, 2 * half)) : 1.0f);
             if (first_owner + owner >= a.cut.owners) {
                 continue;

@@ -261,11 +261,11 @@ __device__ __forceinline__ void stream_wide_tile(
             store_label(labels(tile + 3), lane, next);
         }
     }
-    wait_for_copies<0>();
+    // Nothing to wait for: the groups still open are those of a tile that does not exist.
 
     __syncthreads(); // the last tile's factors have been read
     if (warp < ADDERS) {
-        const float sum = sum_of_four_lanes(running.sum.at[0]) * Shift<T>::INVERSE;
+        const float sum = BACKWARD ? 0.0f : sum_of_four_lanes(running.sum.at[0]) * Shift<T>::INVERSE;
         if (lane % 4 == 0) {
             shared.rescale[place.owner] = Shift<T>::INVERSE * (BACKWARD ? expf(running.maximum.at[0]) : 1.0f);
             if (!BACKWARD && first_owner + place.owner < a.cut.owners) {

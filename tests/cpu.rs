@@ -6,7 +6,7 @@ use common::case::Case;
 use common::cpu_subject::Cpu;
 use common::spec::{BankSpec, Spec};
 use common::subject::Subject;
-use common::{Limits, edges, limits, properties};
+use common::{Limits, edges, hard_negatives, limits, properties, row_negatives};
 use inbatch::{Dtype, LossConfig, Objective, Reduction};
 
 #[test]
@@ -113,6 +113,46 @@ fn a_symmetric_loss_has_no_sides() {
 #[test]
 fn ties_are_the_positives() {
     edge(limits::ties_are_the_positives);
+}
+
+#[test]
+fn row_negatives_that_all_rows_share_are_extra_negatives() {
+    edge(row_negatives::shared_by_all_rows);
+}
+
+#[test]
+fn row_negatives_may_be_copies_or_places() {
+    edge(row_negatives::copies_of_a_pool);
+}
+
+#[test]
+fn no_row_negatives_change_nothing() {
+    edge(row_negatives::none_at_all);
+}
+
+#[test]
+fn a_nan_reaches_the_rows_that_name_it() {
+    edge(row_negatives::nan_reaches_the_rows_that_name_it);
+}
+
+#[test]
+fn as_many_hard_negatives_as_there_are_are_all() {
+    edge(hard_negatives::all_of_them);
+}
+
+#[test]
+fn hard_negatives_are_the_hardest() {
+    edge(hard_negatives::few_of_them);
+}
+
+#[test]
+fn of_equal_negatives_the_first_are_the_hardest() {
+    edge(hard_negatives::of_equals_the_first);
+}
+
+#[test]
+fn a_nan_is_the_hardest_negative() {
+    edge(hard_negatives::nan_is_the_hardest);
 }
 
 #[test]

@@ -132,7 +132,7 @@ fn bytes(value: &str) -> Result<u64, String> {
     count.checked_mul(1 << shift).ok_or_else(|| format!("{value} does not fit in 64 bits"))
 }
 
-/// `all`, `none`, or a list such as `bounds,race`, or `all,-race`.
+/// `all`, `none`, or a list such as `bounds,race`, or `all,-race`, or `all,redundant`.
 fn checks(value: &str) -> Result<Checks, String> {
     let mut result = Checks::NONE;
     for word in value.split(',').map(str::trim).filter(|word| !word.is_empty()) {
@@ -144,9 +144,11 @@ fn checks(value: &str) -> Result<Checks, String> {
             "init" => result.init = on,
             "race" => result.race = on,
             "barrier" => result.barrier = on,
+            "redundant" => result.redundant = on,
             _ => {
                 return Err(format!(
-                    "no check `{name}`; the checks are all, none, bounds, init, race, barrier, a minus in front takes one away"
+                    "no check `{name}`; the checks are all, none, bounds, init, race, barrier, redundant (not in all), a minus \
+                     in front takes one away"
                 ));
             }
         }
@@ -175,6 +177,7 @@ mod tests {
         assert_eq!(config.settings.seed, 7);
         assert_eq!(config.memory_bytes, 64 << 20);
         assert!(config.settings.checks.bounds && !config.settings.checks.race);
+        assert!(!config.settings.checks.redundant, "only if asked for");
         assert_eq!(config.driver_version, 12_000);
         assert!(config.quiet);
     }

@@ -23,6 +23,7 @@ mod launch;
 mod limits;
 mod module;
 mod occupancy;
+mod programs;
 mod queue;
 mod records;
 mod side;

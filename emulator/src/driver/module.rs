@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex};
 /// One loaded module.
 pub(crate) struct Module {
     pub(crate) context: Arc<Context>,
-    pub(crate) program: Program,
+    pub(crate) program: Arc<Program>,
     /// Handles given out, by kernel name: asking twice gives the same handle.
     functions: Mutex<HashMap<String, u64>>,
 }
@@ -92,7 +92,7 @@ fn check_header(text: &str, config: &Config) -> Result<(), Refused> {
     Ok(())
 }
 
-fn compile(image: &[u8], context: &Context) -> Result<Program, Refused> {
+fn compile(image: &[u8], hash: &str, context: &Context) -> Result<Arc<Program>, Refused> {
     if image.starts_with(b"\x7fELF") || image.starts_with(b"\x50\xed\x55\xba") {
         let message =
             "the image is machine code (cubin or fatbin): give the module's PTX text instead".to_owned();
@@ -103,7 +103,10 @@ fn compile(image: &[u8], context: &Context) -> Result<Program, Refused> {
         message: "the image is neither PTX text nor known machine code".to_owned(),
     })?;
     check_header(text, &context.config)?;
-    Program::load(text, &context.config.settings, &context.memory).map_err(|error: LoadError| Refused {
+    let settings = &context.config.settings;
+    let source = (hash.to_owned(), settings.compute_capability);
+    let load = || Program::load(text, settings, &context.memory);
+    driver().programs.get(source, load).map_err(|error: LoadError| Refused {
         code: Code::INVALID_PTX,
         message: format!("line {}: {}\n  {}", error.line, error.message, error.text.trim()),
     })
@@ -117,7 +120,8 @@ fn load(out: &Out<Handle>, image: &[u8], log: impl FnOnce(&str)) -> Outcome {
     }
     refuse_unsafe(&context)?;
     let image = &lock(&driver().substitutes).of(image);
-    let program = compile(image, &context).map_err(|refused| {
+    let hash = hash(image);
+    let program = compile(image, &hash, &context).map_err(|refused| {
         log(&refused.message);
         lock(&driver().records).note_report(
             "LoadError",
@@ -128,7 +132,7 @@ fn load(out: &Out<Handle>, image: &[u8], log: impl FnOnce(&str)) -> Outcome {
         refused.code
     })?;
     let kernels = program.kernels().map(|kernel| kernel.name.clone()).collect();
-    lock(&driver().records).modules.push(ModuleRecord { hash: hash(image), kernels });
+    lock(&driver().records).modules.push(ModuleRecord { hash, kernels });
     let module = Module { context, program, functions: Mutex::default() };
     out.set(ready()?.modules.insert(Arc::new(module)))
 }

@@ -8,6 +8,7 @@ use super::function::Function;
 use super::graph::{Executable, Graph};
 use super::host::HostBlocks;
 use super::module::Module;
+use super::programs::Programs;
 use super::queue;
 use super::records::Records;
 use super::stream::{Stream, ThreadStreams};
@@ -32,6 +33,7 @@ pub(crate) struct Driver {
     pub(crate) host: HostBlocks,
     pub(crate) records: Mutex<Records>,
     pub(crate) substitutes: Mutex<Substitutes>,
+    pub(crate) programs: Programs,
 }
 
 static DRIVER: LazyLock<Driver> =

@@ -103,6 +103,11 @@ impl Program {
         self.globals.get(name).copied()
     }
 
+    /// Whether it has `.global` or `.const` variables: then it belongs to the memory they were placed in.
+    pub fn has_variables(&self) -> bool {
+        !self.globals.is_empty()
+    }
+
     /// Frees the module's variables. Nothing of it may run any more.
     pub fn unload(&self, memory: &DeviceMemory) {
         for (address, _) in self.globals.values() {

@@ -1,5 +1,4 @@
 //! Where accesses meet the race shadows.
-use super::FaultKind;
 use super::access::Addresses;
 use super::fault::{Fault, Outcome};
 use super::machine::Machine;
@@ -7,6 +6,7 @@ use super::op::Strength;
 use super::regs::{LANES, lanes};
 use super::special::coordinates;
 use super::warp::Warp;
+use super::{Checks, FaultKind};
 use crate::memory::race::{Conflict, Kind, Me, OpenPage, Touch};
 use crate::memory::{Allocation, Unready};
 
@@ -37,12 +37,26 @@ impl Use {
     }
 }
 
-/// What a check of shared memory finds.
+/// What a check of memory finds.
 enum Problem {
     Unready(Unready),
     /// Several lanes write different values to one place.
     Values,
+    /// They write the same value there.
+    Redundant,
     Race(Conflict),
+}
+
+/// What is wrong with the lanes of one instruction that use one place; `same` says whether they write one value.
+/// (Atomics are strong, and meant to meet.)
+#[inline(always)]
+fn together(checks: Checks, used: Use, lanes: u32, same: impl Fn(u32) -> bool) -> Option<Problem> {
+    let alone = lanes & lanes.wrapping_sub(1) == 0;
+    match used.kind {
+        Kind::Write if !alone && !same(lanes) => Some(Problem::Values),
+        Kind::Write if !alone && checks.redundant && !used.strong => Some(Problem::Redundant),
+        _ => None,
+    }
 }
 
 impl Machine<'_> {
@@ -76,20 +90,13 @@ impl Machine<'_> {
             if !checks.race {
                 return None;
             }
-            if used.kind == Kind::Write && lanes & lanes.wrapping_sub(1) != 0 && !same(lanes) {
-                return Some(Problem::Values);
+            if let Some(problem) = together(checks, used, lanes, &same) {
+                return Some(problem);
             }
             let (count, touch) = used.touch(lanes, at);
             shadow.touch((at >> 2) as u32, count, &touch, &me).map(Problem::Race)
         });
-        match found {
-            None => Ok(()),
-            Some((lanes, at, Problem::Unready(unready))) => Err(self.unready(lanes, at, used, unready)),
-            Some((lanes, at, Problem::Values)) => Err(self.raced(w, used, lanes, at, None, None)),
-            Some((lanes, at, Problem::Race(conflict))) => {
-                Err(self.raced(w, used, lanes, at, Some(conflict), None))
-            }
-        }
+        found.map_or(Ok(()), |found| Err(self.fault(w, used, found, None)))
     }
 
     /// Checks accesses to global memory; `at` counts from the start of the allocation.
@@ -104,11 +111,11 @@ impl Machine<'_> {
         same: impl Fn(u32) -> bool,
     ) -> Outcome<()> {
         let me = Me::new(self.index, self.launch.blocks, w.index, &self.clock.warps[w.index as usize]);
-        let launch = self.launch.number;
+        let (launch, checks) = (self.launch.number, self.launch.settings.checks);
         let mut page = None;
         let found = groups(mask, at, |lanes, at| {
-            if used.kind == Kind::Write && lanes & lanes.wrapping_sub(1) != 0 && !same(lanes) {
-                return Some(None);
+            if let Some(problem) = together(checks, used, lanes, &same) {
+                return Some(problem);
             }
             let (word, (count, touch)) = (at >> 2, used.touch(lanes, at));
             // Aligned accesses of at most 16 bytes never straddle pages.
@@ -120,13 +127,37 @@ impl Machine<'_> {
                 }
                 page.as_mut().and_then(|page| page.touch(word, count, &touch, &me))
             };
-            conflict.map(Some)
+            conflict.map(Problem::Race)
         });
         drop(page);
-        match found {
-            None => Ok(()),
-            Some((lanes, at, conflict)) => Err(self.raced(w, used, lanes, at, conflict, Some(allocation))),
-        }
+        found.map_or(Ok(()), |found| Err(self.fault(w, used, found, Some(allocation))))
+    }
+
+    /// What a check found for some lanes at one place, as a fault.
+    #[cold]
+    fn fault(
+        &self,
+        w: &Warp,
+        used: Use,
+        (lanes, at, problem): (u32, u64, Problem),
+        allocation: Option<&Allocation>,
+    ) -> Box<Fault> {
+        let place = match allocation {
+            Some(allocation) => format!("global memory at {:#x}", allocation.base + at),
+            None => format!("shared memory at offset {at:#x}"),
+        };
+        let together =
+            |what: &str| format!("lanes {lanes:#010x} of warp {} write {what} to {place} at once", w.index);
+        let (kind, message) = match problem {
+            Problem::Unready(unready) => return self.unready(lanes, at, used, unready),
+            Problem::Values => (FaultKind::Race, together("different values")),
+            Problem::Redundant => (FaultKind::RedundantStore, together("one value")),
+            Problem::Race(conflict) => (FaultKind::Race, self.race_message(used, &place, conflict)),
+        };
+        let address = allocation.map_or(at, |allocation| allocation.base + at);
+        Fault::new(kind, lanes.trailing_zeros() as usize, message)
+            .address(address)
+            .allocation(allocation.map(Allocation::info))
     }
 
     #[cold]
@@ -150,46 +181,21 @@ impl Machine<'_> {
         Fault::new(kind, lane, message).address(at)
     }
 
-    #[cold]
-    fn raced(
-        &self,
-        w: &Warp,
-        used: Use,
-        lanes: u32,
-        at: u64,
-        conflict: Option<Conflict>,
-        allocation: Option<&Allocation>,
-    ) -> Box<Fault> {
-        let lane = lanes.trailing_zeros() as usize;
-        let place = match allocation {
-            Some(allocation) => format!("global memory at {:#x}", allocation.base + at),
-            None => format!("shared memory at offset {at:#x}"),
+    fn race_message(&self, used: Use, place: &str, conflict: Conflict) -> String {
+        let Conflict { kind, block, thread } = conflict;
+        let config = self.launch.config;
+        let who =
+            thread.map_or("several threads".into(), |t| format!("thread {:?}", coordinates(t, config.block)));
+        let whose = match block {
+            Some(block) if block == self.index => "of this block".into(),
+            Some(block) => format!("of block {:?}", coordinates(block, config.grid)),
+            None => "of several blocks".to_string(),
         };
-        let message = match conflict {
-            None => {
-                format!("lanes {lanes:#010x} of warp {} write different values to {place} at once", w.index)
-            }
-            Some(Conflict { kind, block, thread }) => {
-                let config = self.launch.config;
-                let who = thread.map_or("several threads".into(), |t| {
-                    format!("thread {:?}", coordinates(t, config.block))
-                });
-                let whose = match block {
-                    Some(block) if block == self.index => "of this block".into(),
-                    Some(block) => format!("of block {:?}", coordinates(block, config.grid)),
-                    None => "of several blocks".to_string(),
-                };
-                let verb_other = if kind == Kind::Write { "wrote" } else { "read" };
-                format!(
-                    "{} {place}, which {who} {whose} {verb_other}; no barrier or fence orders the two",
-                    verb(used.kind)
-                )
-            }
-        };
-        let address = allocation.map_or(at, |allocation| allocation.base + at);
-        Fault::new(FaultKind::Race, lane, message)
-            .address(address)
-            .allocation(allocation.map(Allocation::info))
+        let verb_other = if kind == Kind::Write { "wrote" } else { "read" };
+        format!(
+            "{} {place}, which {who} {whose} {verb_other}; no barrier or fence orders the two",
+            verb(used.kind)
+        )
     }
 
     /// What a strong access does to the order of threads.

@@ -16,6 +16,8 @@ pub enum FaultKind {
     UseAfterFree,
     /// Two accesses, at least one a write, that nothing orders.
     Race,
+    /// Several lanes write one value to one place by one instruction.
+    RedundantStore,
     /// A read of the destination of an asynchronous copy before a wait that covers it.
     AsyncNotWaited,
     /// A barrier that some threads of a warp or block do not reach.
@@ -45,6 +47,7 @@ impl FaultKind {
             FaultKind::Uninitialised => "Uninitialised",
             FaultKind::UseAfterFree => "UseAfterFree",
             FaultKind::Race => "Race",
+            FaultKind::RedundantStore => "RedundantStore",
             FaultKind::AsyncNotWaited => "AsyncNotWaited",
             FaultKind::DivergentBarrier => "DivergentBarrier",
             FaultKind::ShuffleMask => "ShuffleMask",

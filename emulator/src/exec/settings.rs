@@ -13,13 +13,17 @@ pub struct Checks {
     /// Barriers that not all threads reach and warp operations with lanes missing are reported. Off, only a
     /// deadlock is.
     pub barrier: bool,
+    /// With `race`: plain stores by which several lanes write one value to one place are reported. Such a kernel is right, so
+    /// this is not among [`Checks::ALL`]; but where one lane is meant to write, it is the only trace of a wrong condition.
+    pub redundant: bool,
 }
 
 impl Checks {
-    /// Every check on.
-    pub const ALL: Checks = Checks { bounds: true, init: true, race: true, barrier: true };
+    /// Every check of what is wrong in any kernel.
+    pub const ALL: Checks = Checks { bounds: true, init: true, race: true, barrier: true, redundant: false };
     /// Every check off.
-    pub const NONE: Checks = Checks { bounds: false, init: false, race: false, barrier: false };
+    pub const NONE: Checks =
+        Checks { bounds: false, init: false, race: false, barrier: false, redundant: false };
 }
 
 impl Default for Checks {

@@ -3,15 +3,17 @@
 
 use half::{bf16, f16};
 use inbatch::Dtype::{self, Bf16, F16, F32};
-use inbatch::cuda::InBatchLoss;
-use inbatch::{LossConfig, Objective, Reduction};
+use inbatch::{Objective, Reduction};
 
+use super::checks::{
+    SPLITS, as_f32, config, huge_and_tiny, loss_alone, rounded_gradients, sigmoids, ties_round_to_even, tiles,
+};
 use super::instructions::{absent_tiles_are_skipped, small_ids_take_the_short_way};
 use crate::common::case::Case as CommonCase;
 use crate::common::spec::{BankSpec, Spec};
 use crate::common::{edges, limits, properties};
 use crate::subject::Cuda;
-use crate::support::{Case, Gpu, OnDevice, Real, Results, Shape, bits, step};
+use crate::support::Gpu;
 use crate::{bank, frequency, hard_negatives, kernels, oracle, parameters, sampling, table};
 
 /// A case. Which kernels it launches is measured.
@@ -112,8 +114,12 @@ pub(super) static CASES: &[FastCase] = &[
     case!("f16 to bf16", MANY, |gpu| rounded_gradients::<f16, bf16>(gpu)),
     case!("bf16 to f16", MANY, |gpu| rounded_gradients::<bf16, f16>(gpu)),
     case!("bf16 to bf16", MANY, |gpu| rounded_gradients::<bf16, bf16>(gpu)),
-    case!("ties, to f16", FEW, |gpu| ties_round_to_even::<f16>(gpu)),
-    case!("ties, to bf16", FEW, |gpu| ties_round_to_even::<bf16>(gpu)),
+    case!("ties, f32 to f16", FEW, |gpu| ties_round_to_even::<f32, f16>(gpu)),
+    case!("ties, f32 to bf16", FEW, |gpu| ties_round_to_even::<f32, bf16>(gpu)),
+    case!("ties, f16 to f16", FEW, |gpu| ties_round_to_even::<f16, f16>(gpu)),
+    case!("ties, f16 to bf16", FEW, |gpu| ties_round_to_even::<f16, bf16>(gpu)),
+    case!("ties, bf16 to f16", FEW, |gpu| ties_round_to_even::<bf16, f16>(gpu)),
+    case!("ties, bf16 to bf16", FEW, |gpu| ties_round_to_even::<bf16, bf16>(gpu)),
     property!("every option, f32 to f32", everything(F32, F32, 20), properties::backward_matches_oracle),
     property!("every option, f32 to f16", everything(F32, F16, 21), properties::backward_matches_oracle),
     property!("every option, f32 to bf16", everything(F32, Bf16, 22), properties::backward_matches_oracle),
@@ -156,12 +162,22 @@ pub(super) static CASES: &[FastCase] = &[
         properties::backward_matches_oracle
     ),
     property!("both directions, log q outside", outside(), properties::backward_matches_oracle),
+    property!("both directions, one upstream", both_and_upstream(), properties::backward_matches_oracle),
+    property!("both directions, a row each", both_a_row_each(), properties::backward_matches_oracle),
     property!("ties", metrics(), limits::ties_are_the_positives),
     case!("descent", FEW, parameters::descent),
     case!("parameters of one's own", FEW, parameters::own_parameters),
     property!("an upstream a row", a_row_each(), properties::backward_matches_oracle),
     property!("a weighted mean", weighted_mean(), properties::step_matches_oracle),
-    property!("rows without weight", weighted_mean(), edges::rows_without_weight_take_no_part),
+    property!("rows without weight, f32, D = 24", idle(F32, 24), edges::rows_without_weight_take_no_part),
+    property!("rows without weight, f32, D = 72", idle(F32, 72), edges::rows_without_weight_take_no_part),
+    property!("rows without weight, f32, D = 136", idle(F32, 136), edges::rows_without_weight_take_no_part),
+    property!("rows without weight, f16, D = 24", idle(F16, 24), edges::rows_without_weight_take_no_part),
+    property!("rows without weight, f16, D = 72", idle(F16, 72), edges::rows_without_weight_take_no_part),
+    property!("rows without weight, f16, D = 136", idle(F16, 136), edges::rows_without_weight_take_no_part),
+    property!("rows without weight, bf16, D = 24", idle(Bf16, 24), edges::rows_without_weight_take_no_part),
+    property!("rows without weight, bf16, D = 72", idle(Bf16, 72), edges::rows_without_weight_take_no_part),
+    property!("rows without weight, bf16, D = 136", idle(Bf16, 136), edges::rows_without_weight_take_no_part),
     property!("rows without upstream", a_row_each(), edges::rows_without_upstream_take_no_part),
     property!("an infinite negative", bare(), edges::infinite_negative),
     property!("no negatives", bare(), edges::no_negatives),
@@ -211,7 +227,15 @@ pub(super) static CASES: &[FastCase] = &[
     case!("sigmoids, f16", FEW, |gpu| sigmoids::<f16>(gpu)),
     case!("sigmoids, bf16", FEW, |gpu| sigmoids::<bf16>(gpu)),
     property!("metrics", metrics(), whole),
-    property!("metrics, many parts", MANY, metrics(), whole),
+    property!("metrics, many parts, f32 to f32", MANY, many_parts(F32, F32), whole),
+    property!("metrics, many parts, f32 to f16", MANY, many_parts(F32, F16), whole),
+    property!("metrics, many parts, f32 to bf16", MANY, many_parts(F32, Bf16), whole),
+    property!("metrics, many parts, f16 to f32", MANY, many_parts(F16, F32), whole),
+    property!("metrics, many parts, f16 to f16", MANY, many_parts(F16, F16), whole),
+    property!("metrics, many parts, f16 to bf16", MANY, many_parts(F16, Bf16), whole),
+    property!("metrics, many parts, bf16 to f32", MANY, many_parts(Bf16, F32), whole),
+    property!("metrics, many parts, bf16 to f16", MANY, many_parts(Bf16, F16), whole),
+    property!("metrics, many parts, bf16 to bf16", MANY, many_parts(Bf16, Bf16), whole),
     property!("tensor cores, f16, D = 48", FEW_MODERN, tensor_cores(F16, F32, 48, true), whole),
     property!("tensor cores, f16, D = 64", MANY_MODERN, tensor_cores(F16, F16, 64, true), whole),
     property!("tensor cores, f16, D = 64, bare", FEW_MODERN, tensor_cores(F16, Bf16, 64, false), whole),
@@ -256,113 +280,6 @@ pub(super) static CASES: &[FastCase] = &[
     property!("steep, bf16, D = 528", FEW_MODERN, steep(Bf16, 528), whole),
 ];
 
-fn plain() -> LossConfig {
-    LossConfig::new(0.2).expect("a temperature")
-}
-
-/// `plain`, or with everything on that the configuration has.
-fn config(full: bool) -> LossConfig {
-    if full { plain().normalize(true).exclude_same_item(true).exclude_same_user(true) } else { plain() }
-}
-
-/// Several tiles on each side, the last ones ragged.
-fn shape(dim: usize) -> Shape {
-    (70, 80, 60, dim, 5)
-}
-
-/// More than four partials of every row and of every column.
-const SPLITS: Shape = (260, 262, 70, 9, 1);
-
-fn tiles(gpu: &Gpu, dim: usize, full: bool) {
-    oracle::run::<f32, f32>(gpu, shape(dim), config(full), full, dim as u64);
-}
-
-fn loss_alone<T: Real>(gpu: &Gpu) {
-    for (dim, full) in [(40, true), (45, false)] {
-        oracle::loss_alone::<T>(gpu, shape(dim), config(full), 4);
-    }
-}
-
-/// Kernels compute in f32 whatever they read: numbers that `T` holds give the same bits in f32.
-fn as_f32<T: Real>(gpu: &Gpu, dim: usize, full: bool) {
-    let case = Case::<T>::random(shape(dim), dim as u64);
-    let got: Results<f32> = step(gpu, config(full), &case, full);
-    let expected: Results<f32> = step(gpu, config(full), &case.widened(), full);
-    assert_eq!(got, expected);
-}
-
-/// Squares of these numbers overflow and underflow. (f16 holds none such.)
-fn huge_and_tiny(gpu: &Gpu) {
-    let dim = 40;
-    let mut case = Case::<bf16>::random((5, 9, 3, dim, 1), 13);
-    // One dimension stands out by far: in every other row it is huge, in the others it is what is not lost.
-    let stretch = |values: &mut [bf16], parity: usize| {
-        for (k, x) in values.iter_mut().enumerate() {
-            let exponent = match (k / dim % 2 == parity, k % dim == 5) {
-                (true, true) => 90,
-                (true, false) => 0,
-                (false, true) => -90,
-                (false, false) => -120,
-            };
-            *x = bf16::from_f32(x.to_f32() * 2f32.powi(exponent));
-        }
-    };
-    stretch(&mut case.users, 0);
-    stretch(&mut case.items, 1);
-    let got: Results<f32> = step(gpu, config(true), &case, false);
-    let expected: Results<f32> = step(gpu, config(true), &case.widened(), false);
-    assert_eq!(got, expected);
-    assert!(got.row_losses.iter().all(|loss| f32::from_bits(*loss).is_finite()));
-}
-
-/// Gradients of 16 bits are those of 32, rounded to nearest.
-fn rounded_gradients<T: Real, G: Real>(gpu: &Gpu) {
-    for (shape, full) in [(SPLITS, true), ((7, 9, 3, 45, 1), false)] {
-        let case = Case::<T>::random(shape, 7);
-        let got: Results<G> = step(gpu, config(full), &case, full);
-        let wide: Results<f32> = step(gpu, config(full), &case, full);
-        let rounded = |values: &[f32]| values.iter().map(|value| G::from_f32(*value)).collect::<Vec<G>>();
-        assert_eq!(got.d_users, rounded(&wide.d_users));
-        assert_eq!(got.d_items, rounded(&wide.d_items));
-        assert_eq!(got.d_extra, rounded(&wide.d_extra));
-        assert_eq!(got.d_inverse_temperature, wide.d_inverse_temperature);
-    }
-}
-
-/// Gradients halfway between two numbers of `G`, and around them.
-///
-/// Users live in even dimensions, items in odd ones: all logits are 0, and with two rows, two columns, 1/tau = 2 and a
-/// sum of losses the gradient of each embedding is the other embedding of its kind less itself, exactly.
-fn ties_round_to_even<G: Real>(gpu: &Gpu) {
-    let config = LossConfig::new(0.5).expect("a temperature").reduction(Reduction::Sum);
-    let digits = if G::DTYPE == F16 { 11 } else { 8 };
-    let half = 2f32.powi(-digits);
-    let steps = [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, -1.0, -3.0, 1.25, 0.75];
-    let numbers: Vec<f32> =
-        (0..48).map(|k| 1.0 + (k / 10) as f32 * 2.0 * half + steps[k % 10] * half).collect();
-    let dim = 2 * numbers.len();
-    let spread = |first: usize, sign: f32| -> Vec<f32> {
-        let mut row = vec![0.0; dim];
-        numbers.iter().enumerate().for_each(|(k, x)| row[2 * k + first] = sign * x);
-        row
-    };
-    let none = vec![0.0; dim];
-    let mut case = Case::<f32>::random((2, 2, 0, dim, 0), 1);
-    case.users = [none.clone(), spread(0, -1.0)].concat();
-    case.items = [spread(1, 1.0), none].concat();
-    case.log_q.fill(0.0);
-    let got: Results<G> = step(gpu, config, &case, false);
-    let difference = |values: &[f32]| -> Vec<G> {
-        let (first, second) = values.split_at(dim);
-        let pairs = first.iter().zip(second).map(|(a, b)| b - a);
-        pairs.clone().chain(pairs.map(|x| -x)).map(G::from_f32).collect()
-    };
-    // Without a sign: a gradient of 0 may be -0.
-    let same = |a: &[G], b: &[G]| a.iter().zip(b).all(|(a, b)| a.to_f32() == b.to_f32());
-    assert!(same(&got.d_users, &difference(&case.items)), "d_users");
-    assert!(same(&got.d_items, &difference(&case.users)), "d_items");
-}
-
 /// Every option and every segment at once.
 fn everything(dtype: Dtype, gradient_dtype: Dtype, seed: u64) -> Spec {
     Spec {
@@ -399,30 +316,6 @@ fn everything(dtype: Dtype, gradient_dtype: Dtype, seed: u64) -> Spec {
     }
 }
 
-/// Sums of sigmoids: the loss alone has the bits of a step, and a NaN in any column shows in every row.
-fn sigmoids<T: Real>(gpu: &Gpu) {
-    const ROWS: usize = 5;
-    let config = plain().objective(Objective::Sigmoid { bias: -2.0 }).expect("an objective");
-    for dim in [40, 104, 201] {
-        let losses = |case: &Case<T>| {
-            let inputs = OnDevice::new(&gpu.device, case);
-            let mut loss = InBatchLoss::new(&gpu.device, config).expect("a loss");
-            let alone = loss.evaluate(&inputs.batch(false, false)).expect("an evaluation");
-            let alone = bits(&alone.row_losses().expect("losses"));
-            let with_gradients: Results<f32> = step(gpu, config, case, false);
-            assert_eq!(alone, with_gradients.row_losses, "D = {dim}");
-            alone
-        };
-        losses(&Case::random((ROWS, 70, 0, dim, 0), 3));
-        // Of the columns that one thread has, each by itself, none of them a positive.
-        for column in ROWS..ROWS + 4 {
-            let mut case = Case::random((ROWS, 70, 0, dim, 0), 3);
-            case.items[column * dim] = T::from_f32(f32::NAN);
-            assert!(losses(&case).iter().all(|loss| f32::from_bits(*loss).is_nan()), "D = {dim}, {column}");
-        }
-    }
-}
-
 fn a_row_each() -> Spec {
     Spec {
         reduction: Reduction::None,
@@ -445,7 +338,20 @@ fn symmetric(dtype: Dtype, gradient_dtype: Dtype, dim: usize) -> Spec {
 }
 
 fn outside() -> Spec {
-    Spec { log_q_inside: false, corrected: false, logq_scale: 0.2, ..symmetric(F32, F32, 24) }
+    let plain = Spec { log_q_inside: false, corrected: false, logq_scale: 0.2, ..symmetric(F32, F32, 24) };
+    Spec { weights: true, upstream: true, reduction: Reduction::None, ..plain }
+}
+
+fn idle(dtype: Dtype, dim: usize) -> Spec {
+    Spec { dtype, dim, rows: 11, ..weighted_mean() }
+}
+
+fn both_and_upstream() -> Spec {
+    Spec { upstream: true, weights: true, ..symmetric(F32, F32, 24) }
+}
+
+fn both_a_row_each() -> Spec {
+    Spec { reduction: Reduction::None, ..both_and_upstream() }
 }
 
 /// Loss alone, then gradients.
@@ -486,6 +392,11 @@ fn metrics() -> Spec {
         log_q_inside: true,
         ..everything(F32, F32, 32)
     }
+}
+
+/// Masses of each column in several parts.
+fn many_parts(dtype: Dtype, gradient_dtype: Dtype) -> Spec {
+    Spec { dtype, gradient_dtype, ..metrics() }
 }
 
 /// Several tiles of rows and of columns, the last ones ragged.

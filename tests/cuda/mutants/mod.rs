@@ -8,6 +8,8 @@
 //! if a survivor has no reason in `survivors.json`.
 
 mod cases;
+mod checks;
+mod compiled;
 mod draw;
 mod instructions;
 mod operators;

@@ -52,15 +52,15 @@ impl Operator {
 }
 
 /// `@!%p1 add.s32 %r1, %r2, 4` in its parts.
-struct Statement<'a> {
-    guard: Option<&'a str>,
-    opcode: &'a str,
-    operands: Vec<&'a str>,
+pub(super) struct Statement<'a> {
+    pub guard: Option<&'a str>,
+    pub opcode: &'a str,
+    pub operands: Vec<&'a str>,
 }
 
 impl<'a> Statement<'a> {
     /// `None` for directives and whatever else is no instruction.
-    fn parse(text: &'a str) -> Option<Self> {
+    pub(super) fn parse(text: &'a str) -> Option<Self> {
         let text = text.trim();
         let (guard, text) = match text.strip_prefix('@') {
             Some(rest) => {
@@ -176,7 +176,7 @@ fn swapped(statement: &Statement<'_>) -> Option<String> {
     Some(statement.write(opcode, &operands))
 }
 
-/// Each immediate a little larger, a little smaller.
+/// Each immediate larger and smaller, by what cannot be lost in rounding.
 fn nudged(statement: &Statement<'_>) -> Vec<String> {
     // The numbers of these are names (of barriers), sizes or hints: another one is no PTX, or no defect.
     const NAMES: [&str; 7] = ["bar", "barrier", "bra", "ret", "prefetch", "createpolicy", "setmaxnreg"];
@@ -209,34 +209,42 @@ fn nudged(statement: &Statement<'_>) -> Vec<String> {
     changes
 }
 
+/// A number one more and one less; a large one, often bits with a meaning, twice and half. An infinity has the other sign.
 fn nudged_number(number: &str) -> Vec<String> {
     if let Some(digits) = number.strip_prefix("0f") {
         let Ok(bits) = u32::from_str_radix(digits, 16) else { return Vec::new() };
-        let value = f32::from_bits(bits);
-        let near = match bits & 0x7fff_ffff {
-            0 => 1.0f32.to_bits(),
-            _ if value.is_infinite() => bits - 1,
-            // Far above rounding, near enough to be overlooked.
-            _ => bits + (1 << 16),
-        };
-        return vec![format!("0f{near:08X}")];
+        let near = nudged_float(f64::from(f32::from_bits(bits)));
+        return near.into_iter().map(|value| format!("0f{:08X}", (value as f32).to_bits())).collect();
     }
     if let Some(digits) = number.strip_prefix("0d") {
         let Ok(bits) = u64::from_str_radix(digits, 16) else { return Vec::new() };
-        let near = match bits << 1 {
-            0 => 1.0f64.to_bits(),
-            _ if f64::from_bits(bits).is_infinite() => bits - 1,
-            _ => bits + (1 << 45),
-        };
-        return vec![format!("0d{near:016X}")];
+        let near = nudged_float(f64::from_bits(bits));
+        return near.into_iter().map(|value| format!("0d{:016X}", value.to_bits())).collect();
     }
-    number.parse::<i64>().map_or(Vec::new(), |value| {
-        [value.checked_add(1), value.checked_sub(1)]
-            .into_iter()
-            .flatten()
-            .map(|value| value.to_string())
-            .collect()
-    })
+    let Ok(value) = number.parse::<i64>() else { return Vec::new() };
+    // 32 bits stay 32 bits.
+    let is_narrow = |value: i64| (i64::from(i32::MIN)..=i64::from(u32::MAX)).contains(&value);
+    let near = if value.unsigned_abs() < LARGE as u64 {
+        [Some(value + 1), Some(value - 1)]
+    } else {
+        [value.checked_mul(2).filter(|twice| is_narrow(*twice) || !is_narrow(value)), Some(value / 2)]
+    };
+    near.into_iter().flatten().map(|value| value.to_string()).collect()
+}
+
+/// From here on one more or less can be lost in rounding.
+const LARGE: f64 = 65536.0;
+
+fn nudged_float(value: f64) -> Vec<f64> {
+    if value.is_nan() {
+        vec![0.0]
+    } else if value.is_infinite() {
+        vec![-value]
+    } else if value.abs() < LARGE {
+        vec![value + 1.0, value - 1.0]
+    } else {
+        vec![value * 2.0, value / 2.0]
+    }
 }
 
 /// The neighbour of what is accessed: by one byte more it would only be misaligned.
@@ -275,15 +283,39 @@ mod tests {
     /// Each operator on the statements it is for, and on some that it leaves alone.
     #[test]
     fn statements_change_as_meant() {
-        let cases: [(Operator, &str, &[&str]); 25] = [
+        let cases: [(Operator, &str, &[&str]); 29] = [
             (DroppedBarrier, "bar.sync \t0", &[""]),
             (DroppedBarrier, "bar.red.or.pred %p1, 0, %p2", &[]),
             (RemovedWait, "cp.async.wait_group 1", &[""]),
             (RemovedWait, "fence.proxy.async", &[]),
             (NudgedImmediate, "add.s32 \t%r1, %r2, -4", &["add.s32 %r1, %r2, -3", "add.s32 %r1, %r2, -5"]),
-            (NudgedImmediate, "mov.f32 %f1, 0f3F800000", &["mov.f32 %f1, 0f3F810000"]),
-            (NudgedImmediate, "mov.f32 %f1, 0f00000000", &["mov.f32 %f1, 0f3F800000"]),
-            (NudgedImmediate, "mov.f32 %f1, 0fFF800000", &["mov.f32 %f1, 0fFF7FFFFF"]),
+            (
+                NudgedImmediate,
+                "and.b32 %r1, %r2, -8388608",
+                &["and.b32 %r1, %r2, -16777216", "and.b32 %r1, %r2, -4194304"],
+            ),
+            (NudgedImmediate, "mov.u32 %r1, 4294967295", &["mov.u32 %r1, 2147483647"]),
+            (
+                NudgedImmediate,
+                "mov.f32 %f1, 0f3F800000",
+                &["mov.f32 %f1, 0f40000000", "mov.f32 %f1, 0f00000000"],
+            ),
+            (
+                NudgedImmediate,
+                "mov.f32 %f1, 0f32A57060",
+                &["mov.f32 %f1, 0f3F800000", "mov.f32 %f1, 0fBF800000"],
+            ),
+            (
+                NudgedImmediate,
+                "mov.f32 %f1, 0f4B000000",
+                &["mov.f32 %f1, 0f4B800000", "mov.f32 %f1, 0f4A800000"],
+            ),
+            (NudgedImmediate, "mov.f32 %f1, 0fFF800000", &["mov.f32 %f1, 0f7F800000"]),
+            (
+                NudgedImmediate,
+                "mov.f64 %fd1, 0d0000000000000000",
+                &["mov.f64 %fd1, 0d3FF0000000000000", "mov.f64 %fd1, 0dBFF0000000000000"],
+            ),
             (
                 NudgedImmediate,
                 "@%p1 ld.shared.v4.f32 {%f1, %f2, %f3, %f4}, [%r1+64]",

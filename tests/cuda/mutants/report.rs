@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use super::draw::Mutant;
+use super::draw::{Mutant, shape};
 use super::trial::Verdict;
 
 /// Killed mutants in a hundred, at least.
@@ -12,7 +12,8 @@ const WANTED: f64 = 95.0;
 /// How the reason of a survivor begins that no test can kill.
 const EQUIVALENT: &str = "Equivalent";
 
-/// Why mutants survive, by what was changed: lines move, texts stay.
+/// Why mutants survive, by the shape of what was changed and of its neighbours: lines move and registers are numbered
+/// anew, but shapes stay.
 pub(super) struct Reasons(Vec<serde_json::Value>);
 
 impl Reasons {
@@ -27,9 +28,8 @@ impl Reasons {
         let is = |field: &str, text: &str| entry[field].as_str() == Some(text);
         is("kernel", mutant.kernel)
             && is("operator", mutant.operator.name())
-            && is("original", &mutant.original)
-            && entry["place"].as_u64().unwrap_or(1) == mutant.place as u64
-            && is("changed", &mutant.changed)
+            && is("around", &mutant.site.around)
+            && is("changed", &shape(&mutant.changed))
     }
 
     /// The reason why `mutant` survives, if one is known.
@@ -93,7 +93,7 @@ impl<'a> Report<'a> {
         for mutant in &unexplained {
             let entry = serde_json::json!({
                 "kernel": mutant.kernel, "operator": mutant.operator.name(),
-                "original": mutant.original, "place": mutant.place, "changed": mutant.changed, "reason": "",
+                "around": mutant.site.around, "changed": shape(&mutant.changed), "reason": "",
             });
             println!("write a test, or a reason into survivors.json: {entry}");
         }
@@ -176,5 +176,20 @@ immediate nudged, a comparison flipped, operands swapped, a wait removed, a pred
 under the cases of `tests/cuda/mutants/cases.rs` that launch its kernel. A case that fails, a report of the emulator, or
 a kernel that does not end kills it. Fences are left alone: a missing one shows only on hardware with weak memory. Which
 mutants are tried follows from a fixed seed: first the kernel, then the defect, then the statement.
+
+A nudged number is one more or one less; from 65536 on, where one can be lost in rounding, twice or half. An address
+moves to its neighbour, an infinity changes its sign.
+
+A mutant stands for a slip in the source, so what no slip can change is not drawn (`tests/cuda/mutants/compiled.rs`
+recognises it by its shape):
+
+- A division of 64 bits, which the compiler does in 32 where both numbers fit: its choice, and the wide way. Either way has
+  the same quotient, and the source has one division. The short way, which the cases take, is drawn.
+- A library function's branch for arguments that are infinite, NaN or negative.
+
+Statements that no case reaches are drawn like all others.
+
+The emulator runs with its check for redundant stores. The kernels that ship never store by several lanes what one can, so
+that a condition `lane == 0` that came out wrong is seen even where all lanes hold the same.
 
 ";

@@ -32,8 +32,11 @@ pub(super) enum Verdict {
 }
 
 /// The settings of all other tests, which a case may change for itself.
-const DEFAULTS: [(&str, &str); 3] =
-    [("multiprocessors", "1"), ("cc", "8.0"), ("instruction_limit", "10000000000")];
+const DEFAULTS: [(&str, &str); 4] =
+    [("multiprocessors", "1"), ("cc", "8.0"), ("instruction_limit", "10000000000"), ("checks", "all")];
+
+/// No kernel that ships stores by several lanes what one can: a mutant that does has a wrong condition.
+const CHECKS: (&str, &str) = ("checks", "all,redundant");
 
 /// The emulator for as long as a turn lasts, its settings put back at the end.
 pub(super) struct Bench {
@@ -111,7 +114,7 @@ impl Bench {
         let emulator = self.emulator;
         emulator.clear();
         let limit = ("instruction_limit", instruction_limit);
-        for (name, value) in DEFAULTS.iter().chain(case.settings).chain(std::iter::once(&limit)) {
+        for (name, value) in DEFAULTS.iter().chain(case.settings).chain(&[limit, CHECKS]) {
             emulator.set(name, value).expect("a setting of the emulator");
         }
         let context = CudaContext::new_non_primary(0, 0).expect("a context");

@@ -66,3 +66,20 @@ PAIR(atomic_and_plain) {
     if (mended) __syncthreads();
     if (threadIdx.x == 32) *out = in[1];
 }
+
+// All lanes write the sum that each of them holds, where one should (found if redundant stores are looked for).
+PAIR(every_lane_stores) {
+    float sum = in[threadIdx.x];
+    for (int step = 16; step > 0; step /= 2) sum += __shfl_xor_sync(~0u, sum, step);
+    if (!mended || threadIdx.x == 0) *out = sum;
+}
+
+// The same in shared memory, by all lanes but the one that should.
+PAIR(wrong_lanes_store) {
+    __shared__ float total;
+    float sum = in[threadIdx.x];
+    for (int step = 16; step > 0; step /= 2) sum += __shfl_xor_sync(~0u, sum, step);
+    if (mended ? threadIdx.x == 0 : threadIdx.x != 0) total = sum;
+    __syncthreads();
+    out[threadIdx.x] = total;
+}
