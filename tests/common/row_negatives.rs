@@ -2,7 +2,7 @@
 
 use super::case::{Case, RowNegatives, round_to};
 use super::compare::check;
-use super::subject::{Results, Subject};
+use super::subject::{LOG_Q_OF_ROW_NEGATIVES, Results, Subject};
 
 fn ok<T>(result: inbatch::Result<T>) -> Result<T, String> {
     result.map_err(|error| format!("unexpected error: {error}"))
@@ -47,7 +47,7 @@ pub(crate) fn shared_by_all_rows(subject: &mut impl Subject, case: &Case) -> Res
     let mut found = ok(subject.step(&shared))?;
     let gradients = found.gradients.as_mut().ok_or("no gradients")?;
     gradients.extra = gradients.row_negatives.take();
-    gradients.log_q.swap(1, 2);
+    gradients.log_q.swap(1, LOG_Q_OF_ROW_NEGATIVES);
     check(&extra, None, &found)
 }
 
@@ -73,7 +73,7 @@ pub(crate) fn copies_of_a_pool(subject: &mut impl Subject, case: &Case) -> Resul
     let rest = |results: &Results| {
         let mut results = results.clone();
         if let Some(gradients) = &mut results.gradients {
-            (gradients.row_negatives, gradients.log_q[2]) = (None, None);
+            (gradients.row_negatives, gradients.log_q[LOG_Q_OF_ROW_NEGATIVES]) = (None, None);
         }
         results
     };
@@ -122,7 +122,7 @@ pub(crate) fn none_at_all(subject: &mut impl Subject, case: &Case) -> Result<(),
         changed.wants_row_negatives_gradient = true;
         let mut found = ok(subject.step(&changed))?;
         let gradients = found.gradients.as_mut().ok_or("no gradients")?;
-        let received = [gradients.row_negatives.take(), gradients.log_q[2].take()];
+        let received = [gradients.row_negatives.take(), gradients.log_q[LOG_Q_OF_ROW_NEGATIVES].take()];
         let zero = received.iter().flatten().flatten().all(|x| *x == 0.0);
         require(zero, &format!("{what}: a gradient of nothing"))?;
         require(expected.same_bits(&found), what)?;
@@ -164,4 +164,21 @@ pub(crate) fn nan_reaches_the_rows_that_name_it(
         }
     }
     Ok(())
+}
+
+/// A row of the pool that nobody names changes nothing and has no gradient, whatever it holds.
+pub(crate) fn what_nobody_names(subject: &mut impl Subject, case: &Case) -> Result<(), String> {
+    let clean = with_pool(case);
+    let mut longer = clean.clone();
+    let own = longer.row_negatives.as_mut().ok_or("no row negatives")?;
+    own.items.embeddings.extend(vec![f32::NAN; case.dim]);
+    own.items.log_q.iter_mut().for_each(|log_q| log_q.push(-1.0));
+    own.items.item_ids.iter_mut().for_each(|ids| ids.push(5));
+    let (expected, mut found) = (ok(subject.step(&clean))?, ok(subject.step(&longer))?);
+    let gradients = found.gradients.as_mut().ok_or("no gradients")?;
+    let own = gradients.row_negatives.as_mut().ok_or("no gradient of the pool")?;
+    let received = own.split_off(own.len() - case.dim);
+    let of_log_q = gradients.log_q[LOG_Q_OF_ROW_NEGATIVES].as_mut().and_then(Vec::pop);
+    require(received.iter().chain(&of_log_q).all(|d| *d == 0.0), "a gradient of what nobody names")?;
+    require(expected.same_bits(&found), "what nobody names changes something")
 }
