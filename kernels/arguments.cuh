@@ -317,7 +317,7 @@ struct Gathered {
     Columns columns;
     const float2* norms;      // of the columns, or null
     const float* bias;        // of the columns
-    const int* places;        // [B, K] columns, ascending in each row; below 0: none. Null: cell c has column c
+    const int* places;        // [B, K] columns, below 0: none; ascending in each row for the backward. Null: cell c has column c
     float* logits;            // [B, K], -inf for those that take no part
     const void* users;        // [B, dim]
     const float2* row_norms;  // [B] or null
@@ -330,10 +330,11 @@ static_assert(sizeof(Gathered) == 104, "mirror of src/cuda/arguments.rs");
 struct RowPlacesArguments {
     const int* indices;       // [B, K] of the caller
     int* places;              // [B, K] the same, ascending in each row
+    float* logits;            // [B, K] go with them
     int rows;
     int per_row;
 };
-static_assert(sizeof(RowPlacesArguments) == 24, "mirror of src/cuda/arguments.rs");
+static_assert(sizeof(RowPlacesArguments) == 32, "mirror of src/cuda/arguments.rs");
 
 struct RowLogitsArguments {
     Gathered gathered;

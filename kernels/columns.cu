@@ -69,6 +69,7 @@ __device__ __forceinline__ void column_gradients(const ColumnGradientsArguments&
     // First, while little is alive: its divisions are calls, and registers would be spilled around them.
     const Parts parts = a.cut.parts(column);
     __builtin_assume(parts.count > 0); // or the loops below would be compiled once more for none
+    const float temperature = a.log_q == nullptr ? 0.0f : 1.0f / a.scalars->inverse_temperature;
     const int dim = a.columns.dim;
     const i64 row = column - a.offset;
     const bool owned = column < a.columns.batch_count && row >= 0 && row < a.rows;
@@ -106,7 +107,7 @@ __device__ __forceinline__ void column_gradients(const ColumnGradientsArguments&
         }
         if (a.log_q != nullptr) {
             // Inside the temperature a logit has -lambda log_q / tau of it.
-            share = a.log_q[index] * slope / a.scalars->inverse_temperature;
+            share = a.log_q[index] * slope * temperature;
         }
     }
     if (extra && a.d_extra == nullptr) {

@@ -19,27 +19,27 @@ struct HardNegativesShared : TileShared<T> {
 };
 static_assert(sizeof(HardNegativesShared<float>) <= 48 * 1024, "static shared memory limit");
 
-// Takes the keys that wait into the row's list.
-template <typename T>
+// Takes the keys that wait into the row's list, which COUNT registers of each lane hold.
+template <int COUNT, typename T>
 __device__ __forceinline__ void
-take_waiting(HardNegativesShared<T>& shared, u64* list, int row, int lane, int kept) {
+take_waiting_into(HardNegativesShared<T>& shared, u64* list, int row, int lane, int kept) {
     const int waiting = shared.waiting_count[row];
     const int listed = shared.list_count[row];
     // In the opposite order of the list's: sorted as complements.
     u64 complements[1] = {~(lane < waiting ? shared.waiting[row][lane] : 0)};
     sort_keys<2>(complements, lane);
-    u64 keys[REGISTERS];
-    u64 reversed[REGISTERS];
+    u64 keys[COUNT];
+    u64 reversed[COUNT];
 #pragma unroll
-    for (int r = 0; r < REGISTERS; r++) {
+    for (int r = 0; r < COUNT; r++) {
         const int at = r * WARP + lane;
         keys[r] = at < listed ? list[at] : 0;
-        reversed[r] = r == REGISTERS - 1 ? ~complements[0] : 0;
+        reversed[r] = r == COUNT - 1 ? ~complements[0] : 0;
     }
     merge_keys(keys, reversed, lane);
     __syncwarp(); // everyone has read
 #pragma unroll
-    for (int r = 0; r < REGISTERS; r++) {
+    for (int r = 0; r < COUNT; r++) {
         const int at = r * WARP + lane;
         if (at < kept) {
             list[at] = keys[r];
@@ -55,29 +55,40 @@ take_waiting(HardNegativesShared<T>& shared, u64* list, int row, int lane, int k
     __syncwarp();
 }
 
-// The bits of the logits above the last one that a full list holds. Columns come in ascending order: of equal logits
-// that in the list stays.
-__device__ __forceinline__ unsigned above(unsigned rank, float threshold) {
-    return __ballot_sync(FULL_WARP, rank > rank_of(threshold));
+// Short lists go through a shorter merge.
+template <typename T>
+__device__ __forceinline__ void
+take_waiting(HardNegativesShared<T>& shared, u64* list, int row, int lane, int kept) {
+    if (kept <= WARP) {
+        take_waiting_into<1>(shared, list, row, lane, kept);
+    } else {
+        take_waiting_into<REGISTERS>(shared, list, row, lane, kept);
+    }
+}
+
+// The lanes whose logit comes before the last that a full list holds, NaN before all numbers. Columns are met in
+// ascending order: of equal logits that in the list stays.
+__device__ __forceinline__ unsigned above(float z, float threshold) {
+    const bool first_nan = z != z && threshold == threshold;
+    return __ballot_sync(FULL_WARP, z > threshold || first_nan);
 }
 
 // 32 of a row's logits, one a lane.
 template <typename T>
 __device__ __forceinline__ void
 offer(HardNegativesShared<T>& shared, u64* list, int row, int lane, float z, unsigned column, int kept) {
-    const unsigned rank = rank_of(z);
-    unsigned candidates = above(rank, shared.threshold[row]);
+    unsigned candidates = above(z, shared.threshold[row]);
     if (candidates == 0) {
         return;
     }
     if (shared.waiting_count[row] + __popc(candidates) > WARP) {
         take_waiting(shared, list, row, lane, kept);
-        candidates = above(rank, shared.threshold[row]);
+        candidates = above(z, shared.threshold[row]);
     }
     const int first = shared.waiting_count[row];
     __syncwarp(); // everyone has read
     if (candidates >> lane & 1u) {
-        shared.waiting[row][first + __popc(candidates & ((1u << lane) - 1))] = key_of(rank, column);
+        shared.waiting[row][first + __popc(candidates & ((1u << lane) - 1))] = key_of(rank_of(z), column);
     }
     if (lane == 0) {
         shared.waiting_count[row] = first + __popc(candidates);

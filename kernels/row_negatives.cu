@@ -24,8 +24,8 @@ __device__ __forceinline__ bool is_hit(const i64* ids, const i64* positive_ids, 
     return ids != nullptr && ids[place] == positive_ids[positive];
 }
 
-// Each row's places in ascending order, by a warp: the bitonic sort whose every step puts the smaller first, so that what
-// lies beyond the end may stay where it is. Places that are equal need no order.
+// Each row's places in ascending order with their logits, by a warp: the bitonic sort whose every step puts the smaller
+// first, so that what lies beyond the end may stay where it is. Equal places have equal logits, and need no order.
 extern "C" __global__ void __launch_bounds__(BLOCK) row_negative_places(const RowPlacesArguments a) {
     const unsigned lane = threadIdx.x % WARP;
     const i64 row = static_cast<i64>(blockIdx.x) * WARPS + threadIdx.x / WARP;
@@ -35,6 +35,7 @@ extern "C" __global__ void __launch_bounds__(BLOCK) row_negative_places(const Ro
     const unsigned count = static_cast<unsigned>(a.per_row);
     const int* indices = a.indices + row * a.per_row;
     int* places = a.places + row * a.per_row;
+    float* logits = a.logits + row * a.per_row;
     for (unsigned k = lane; k < count; k += WARP) {
         places[k] = indices[k];
     }
@@ -43,6 +44,9 @@ extern "C" __global__ void __launch_bounds__(BLOCK) row_negative_places(const Ro
             const int place = places[low];
             places[low] = places[high];
             places[high] = place;
+            const float logit = logits[low];
+            logits[low] = logits[high];
+            logits[high] = logit;
         }
     };
     unsigned pairs = 1;

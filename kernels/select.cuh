@@ -63,10 +63,12 @@ __device__ __forceinline__ void sort_keys(u64 (&keys)[COUNT], int lane) {
 }
 
 // A list of the best, largest first, and as many keys in the opposite order: the best of both, largest first.
-__device__ __forceinline__ void merge_keys(u64 (&best)[REGISTERS], const u64 (&reversed)[REGISTERS], int lane) {
+template <int COUNT>
+__device__ __forceinline__ void
+merge_keys(u64 (&best)[COUNT], const u64 (&reversed)[COUNT], int lane) {
 #pragma unroll
-    for (int r = 0; r < REGISTERS; r++) {
+    for (int r = 0; r < COUNT; r++) {
         best[r] = best[r] > reversed[r] ? best[r] : reversed[r];
     }
-    sort_keys<MOST_KEPT>(best, lane);
+    sort_keys<COUNT * WARP>(best, lane);
 }

@@ -4,9 +4,9 @@ mod common;
 
 use common::case::Case;
 use common::cpu_subject::Cpu;
-use common::spec::{BankSpec, Spec};
+use common::spec::{BankSpec, RowNegativesSpec, Spec};
 use common::subject::Subject;
-use common::{Limits, edges, limits, properties};
+use common::{Limits, edges, hard_negatives, limits, properties, row_negatives};
 use inbatch::{Dtype, LossConfig, Objective, Reduction};
 
 #[test]
@@ -116,13 +116,57 @@ fn ties_are_the_positives() {
 }
 
 #[test]
+fn row_negatives_that_all_rows_share_are_extra_negatives() {
+    edge(row_negatives::shared_by_all_rows);
+}
+
+#[test]
+fn row_negatives_may_be_copies_or_places() {
+    edge(row_negatives::copies_of_a_pool);
+}
+
+#[test]
+fn no_row_negatives_change_nothing() {
+    edge(row_negatives::none_at_all);
+}
+
+#[test]
+fn a_nan_reaches_the_rows_that_name_it() {
+    edge(row_negatives::nan_reaches_the_rows_that_name_it);
+}
+
+#[test]
+fn what_nobody_names_changes_nothing() {
+    edge(row_negatives::what_nobody_names);
+}
+
+#[test]
+fn as_many_hard_negatives_as_there_are_are_all() {
+    edge(hard_negatives::all_of_them);
+}
+
+#[test]
+fn hard_negatives_are_the_hardest() {
+    edge(hard_negatives::few_of_them);
+}
+
+#[test]
+fn of_equal_negatives_the_first_are_the_hardest() {
+    edge(hard_negatives::of_equals_the_first);
+}
+
+#[test]
+fn a_nan_is_the_hardest_negative() {
+    edge(hard_negatives::nan_is_the_hardest);
+}
+
+#[test]
 fn results_do_not_depend_on_the_number_of_threads() {
     let pools: Vec<rayon::ThreadPool> = [1, 2, 3, 7]
         .into_iter()
         .map(|threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap())
         .collect();
-    let limits =
-        Limits { rows: 300, columns: 6000, dim: 24, cases: Limits::full().cases / 8, ..Limits::full() };
+    let limits = Limits { rows: 300, columns: 6000, dim: 24, cases: Limits::full().cases / 8 };
     properties::for_random_cases(limits, |_, case| {
         let run = |pool: &rayon::ThreadPool| pool.install(|| Cpu::default().step(case).unwrap());
         let expected = run(&pools[0]);
@@ -131,10 +175,9 @@ fn results_do_not_depend_on_the_number_of_threads() {
     });
 }
 
-/// Several row tiles, several splits of the columns, tiles of every segment: more than random cases reach.
-#[test]
-fn large_shapes_match_the_oracle() {
-    let spec = |rows, dim, extra, capacity| Spec {
+/// Every segment and every option.
+fn large(rows: usize, dim: usize, extra: usize, capacity: usize) -> Spec {
+    Spec {
         seed: 5,
         dtype: Dtype::F32,
         gradient_dtype: Dtype::F32,
@@ -170,11 +213,42 @@ fn large_shapes_match_the_oracle() {
         symmetric: None,
         row_negatives: None,
         hard_negatives: None,
-    };
-    for spec in [spec(700, 9, 1100, 3000), spec(4200, 3, 300, 100), spec(3, 17, 2, 9000)] {
+    }
+}
+
+/// Several row tiles, several splits of the columns, tiles of every segment: more than random cases reach.
+#[test]
+fn large_shapes_match_the_oracle() {
+    let own = RowNegativesSpec { per_row: 5, pool: Some(300), wants_gradient: true };
+    let with_own = |spec| Spec { row_negatives: Some(own.clone()), ..spec };
+    // Few rows: among many, two logits of one of them would be all but equal at the edge.
+    let hardest = |spec| Spec { hard_negatives: Some(40), ..spec };
+    for spec in [
+        large(700, 9, 1100, 3000),
+        large(4200, 3, 300, 100),
+        large(3, 17, 2, 9000),
+        with_own(large(700, 9, 1100, 3000)),
+        with_own(large(3, 17, 2, 9000)),
+        hardest(large(3, 17, 2, 9000)),
+        hardest(large(66, 9, 1100, 3000)),
+    ] {
         let case = spec.build();
         properties::step_matches_oracle(&mut Cpu::default(), &case).unwrap();
         properties::halves_equal_step(&mut Cpu::default(), &case).unwrap();
+    }
+}
+
+/// Several splits of the columns: what they left there in an earlier call, a NaN even, must not matter.
+#[test]
+fn an_earlier_call_does_not_matter() {
+    let spec = Spec { hard_negatives: Some(20), ..large(3, 17, 2, 9000) };
+    for case in [spec.build(), Spec { hard_negatives: None, ..spec.clone() }.build()] {
+        let mut used = Cpu::default();
+        let mut poison = Spec { hard_negatives: None, ..spec.clone() }.build();
+        poison.users.fill(f32::NAN);
+        used.step(&poison).unwrap();
+        let (used, fresh) = (used.step(&case).unwrap(), Cpu::default().step(&case).unwrap());
+        assert!(used.same_bits(&fresh), "{:?}", case.config);
     }
 }
 

@@ -1,7 +1,7 @@
 //! Every error variant is provoked by some test, and bad input never panics.
 
 use inbatch::bank::BankConfig;
-use inbatch::cpu::{Batch, Gradients, InBatchLoss, Items, MemoryBank};
+use inbatch::cpu::{Batch, Gradients, InBatchLoss, Items, MemoryBank, RowNegatives};
 use inbatch::{
     Backend, Element, Error, LearnedTemperature, Length, LogQOrder, LossConfig, Objective, Problem,
     Reduction, Segment,
@@ -92,6 +92,93 @@ fn symmetric_losses() {
     let mut gradients = Gradients::new(&mut d_users, &mut d_items).user_log_q(&mut d_log_q[..1]);
     let found = loss.step(&batch().user_log_q(&log_q), &mut gradients).unwrap_err();
     assert!(matches!(found, Error::Length { what: "the gradient of user_log_q", .. }), "{found}");
+}
+
+#[test]
+fn row_negatives() {
+    let (log_q, own, ids) = ([-1.0; 2], [0.5_f32; 8], [7_i64; 4]);
+    fn of(own: &[f32]) -> RowNegatives<'_, f32> {
+        RowNegatives::new(Items::new(own), 2)
+    }
+    let good = || batch().row_negatives(of(&own));
+    assert!(InBatchLoss::new(config()).unwrap().evaluate(&good()).is_ok());
+    let odd = error(config(), &batch().row_negatives(of(&own[..7])));
+    assert!(matches!(odd, Error::NotRows { what: "row negatives", .. }), "{odd}");
+    let pool = |indices: &'static [i32]| RowNegatives::of_pool(Items::new(&own[..6]), indices, 2);
+    for (bad, what) in [
+        (batch().row_negatives(of(&own[..6])), "row negatives"),
+        (batch().row_negatives(pool(&[0, 1, 2])), "row negatives' indices"),
+        (
+            batch().row_negatives(RowNegatives::new(Items::new(&own).item_ids(&ids[..3]), 2)),
+            "row negatives' item_ids",
+        ),
+        (
+            batch().log_q(&log_q).row_negatives(RowNegatives::new(Items::new(&own).log_q(&log_q), 2)),
+            "row negatives' log_q",
+        ),
+    ] {
+        let found = error(config(), &bad);
+        assert!(matches!(found, Error::Length { what: name, .. } if name == what), "{found}");
+    }
+    let found = error(config(), &batch().row_negatives(pool(&[0, -1, 2, 3])));
+    assert!(matches!(found, Error::RowNegativeIndex { row: 1, slot: 1, index: 3, pool: 3 }), "{found}");
+    let found = error(config(), &batch().row_negatives(pool(&[0, i32::MAX, 2, 3])));
+    assert!(matches!(found, Error::RowNegativeIndex { row: 0, slot: 1, .. }), "{found}");
+    let found = error(config(), &good().log_q(&log_q));
+    assert!(matches!(found, Error::MissingLogQ(Segment::RowNegatives)), "{found}");
+    let four = [-1.0; 4];
+    let found = error(config(), &batch().row_negatives(RowNegatives::new(Items::new(&own).log_q(&four), 2)));
+    assert!(matches!(found, Error::MissingLogQ(Segment::Batch)), "{found}");
+    let found = error(config().exclude_same_item(true), &good().item_ids(&[1, 2]));
+    assert!(matches!(found, Error::MissingItemIds(Segment::RowNegatives)), "{found}");
+    let found = error(config().symmetric(true), &good());
+    assert!(matches!(found, Error::Incompatible { second: "row negatives", .. }), "{found}");
+}
+
+#[test]
+fn row_negatives_gradients() {
+    let own = [0.5_f32; 8];
+    let mut loss = InBatchLoss::new(config()).unwrap();
+    let (mut d_users, mut d_items) = ([f32::NAN; 4], [f32::NAN; 4]);
+    let (mut d_own, mut numbers) = ([f32::NAN; 8], [f32::NAN; 4]);
+    let with = || batch().row_negatives(RowNegatives::new(Items::new(&own), 2));
+    let mut gradients = Gradients::new(&mut d_users, &mut d_items).row_negatives(&mut d_own);
+    let found = loss.step(&batch(), &mut gradients).unwrap_err();
+    assert!(matches!(found, Error::UnexpectedRowNegativesGradient), "{found}");
+    assert!(loss.step(&with(), &mut gradients).is_ok());
+    let mut gradients = Gradients::new(&mut d_users, &mut d_items).row_negatives(&mut d_own[..6]);
+    let found = loss.step(&with(), &mut gradients).unwrap_err();
+    assert!(matches!(found, Error::Length { what: "the gradient of row negatives", .. }), "{found}");
+    let mut gradients = Gradients::new(&mut d_users, &mut d_items).row_negatives_log_q(&mut numbers);
+    let found = loss.step(&with(), &mut gradients).unwrap_err();
+    assert!(matches!(found, Error::UnexpectedLogQGradient), "{found}");
+    let mut gradients = Gradients::new(&mut d_users, &mut d_items).row_negatives_log_q(&mut numbers[..3]);
+    let found = loss.step(&with(), &mut gradients).unwrap_err();
+    let what = "the gradient of row negatives' log_q";
+    assert!(matches!(found, Error::Length { what: name, .. } if name == what), "{found}");
+    // A backward is for the batch of its forward.
+    loss.forward(&with()).unwrap();
+    let mut gradients = Gradients::new(&mut d_users, &mut d_items);
+    assert!(matches!(loss.backward(&batch(), None, &mut gradients), Err(Error::NoForward(_))));
+}
+
+#[test]
+fn hard_negatives() {
+    for asked in [0, LossConfig::MAX_HARD_NEGATIVES + 1, usize::MAX] {
+        assert!(matches!(config().hard_negatives(asked), Err(Error::HardNegativesCount { .. })), "{asked}");
+    }
+    let hardest = |kept| config().hard_negatives(kept).unwrap();
+    assert!(InBatchLoss::new(hardest(1)).unwrap().evaluate(&batch()).is_ok());
+    let found = error(hardest(2), &batch());
+    assert!(matches!(found, Error::HardNegatives { asked: 2, columns: 2 }), "{found}");
+    let extra = [0.5_f32; 2];
+    let wider = batch().extra(Items::new(&extra));
+    assert!(InBatchLoss::new(hardest(2)).unwrap().evaluate(&wider).is_ok());
+    let own = [0.5_f32; 8];
+    let found = error(hardest(1), &batch().row_negatives(RowNegatives::new(Items::new(&own), 2)));
+    assert!(matches!(found, Error::Incompatible { second: "row negatives", .. }), "{found}");
+    let found = error(hardest(1).symmetric(true), &batch());
+    assert!(matches!(found, Error::Incompatible { second: "hard_negatives", .. }), "{found}");
 }
 
 #[test]
@@ -267,12 +354,16 @@ fn sizes_beyond_the_index_type() {
     let mut loss = InBatchLoss::new(config()).unwrap();
     assert!(matches!(loss.reserve(&shape), Err(Error::OutOfMemory { .. })));
     // Nor do sizes that no batch has: nothing divides by them, nothing overflows.
-    let bytes = |size| {
-        let sizes =
-            Problem { rows: size, batch_columns: size, extra_columns: size, bank_columns: size, ..shape };
-        loss.workspace_bytes(&sizes)
-    };
-    assert!(bytes(0) <= bytes(1) && bytes(1) < bytes(usize::MAX));
+    let every = config().normalize(true).exclude_same_item(true).exclude_same_user(true).metrics(true);
+    for config in [config(), every, every.hard_negatives(128).unwrap()] {
+        loss.set_config(config);
+        let bytes = |size| {
+            let columns =
+                Problem { rows: size, batch_columns: size, extra_columns: size, bank_columns: size, ..shape };
+            loss.workspace_bytes(&Problem { row_negatives: size, pool: Some(size), ..columns })
+        };
+        assert!(bytes(0) <= bytes(1) && bytes(1) < bytes(usize::MAX));
+    }
 }
 
 /// Fails when a variant is added that no test names.

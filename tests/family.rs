@@ -117,6 +117,104 @@ fn the_cpu_is_what_was_published() {
     }
 }
 
+/// The oracle's and the CPU's row losses of one batch.
+fn both(
+    config: LossConfig,
+    golden: &Golden,
+    item_ids: Option<&[i64]>,
+    own: Option<oracle::RowNegatives<'_>>,
+) -> [Vec<f64>; 2] {
+    let inputs = oracle::Inputs {
+        dim: golden.dim,
+        offset: golden.offset,
+        users: &golden.users,
+        items: &golden.items,
+        log_q: Some(&golden.log_q),
+        item_ids,
+        row_negatives: own,
+        ..oracle::Inputs::default()
+    };
+    let exact = oracle::evaluate(&config, &inputs).unwrap().row_losses;
+    let narrow = |values: &[f64]| values.iter().map(|x| *x as f32).collect::<Vec<f32>>();
+    let (users, items, log_q) = (narrow(&golden.users), narrow(&golden.items), narrow(&golden.log_q));
+    let embeddings = own.map(|own| (narrow(own.embeddings), narrow(own.log_q.unwrap_or(&[]))));
+    let mut batch = cpu::Batch::new(&users, &items, golden.dim).offset(golden.offset).log_q(&log_q);
+    if let Some(ids) = item_ids {
+        batch = batch.item_ids(ids);
+    }
+    if let (Some(own), Some((embeddings, log_q))) = (own, &embeddings) {
+        let items = cpu::Items::new(embeddings).log_q(log_q);
+        batch = batch.row_negatives(match own.indices {
+            Some(indices) => cpu::RowNegatives::of_pool(items, indices, own.per_row),
+            None => cpu::RowNegatives::new(items, own.per_row),
+        });
+    }
+    let mut loss = cpu::InBatchLoss::new(config).unwrap();
+    let found = loss.evaluate(&batch).unwrap().row_losses().iter().map(|x| f64::from(*x)).collect();
+    [exact, found]
+}
+
+fn close(name: &str, [exact, found]: [Vec<f64>; 2], expected: &[f64]) {
+    assert_eq!((exact.len(), found.len()), (expected.len(), expected.len()));
+    for ((exact, found), y) in exact.iter().zip(found).zip(expected) {
+        assert!((exact - y).abs() <= 1e-12 * (1.0 + y.abs()), "{name}: the oracle has {exact}, expected {y}");
+        assert!((found - y).abs() <= 4e-6 * (1.0 + y.abs()), "{name}: the CPU has {found}, expected {y}");
+    }
+}
+
+#[test]
+fn row_negatives_are_further_logits_of_their_row() {
+    let golden = golden();
+    let config = LossConfig::new(golden.temperature).unwrap().reduction(Reduction::None);
+    let [own, own_log_q, pool, pool_log_q] =
+        ["own", "own_log_q", "pool", "pool_log_q"].map(|field| numbers(&golden.value[field]));
+    let indices: Vec<i32> = numbers(&golden.value["indices"]).iter().map(|index| *index as i32).collect();
+    for (name, negatives) in [
+        (
+            "row_negatives",
+            oracle::RowNegatives {
+                embeddings: &own,
+                log_q: Some(&own_log_q),
+                per_row: 2,
+                ..Default::default()
+            },
+        ),
+        (
+            "row_negatives_of_pool",
+            oracle::RowNegatives {
+                embeddings: &pool,
+                log_q: Some(&pool_log_q),
+                indices: Some(&indices),
+                per_row: 2,
+                ..Default::default()
+            },
+        ),
+    ] {
+        let found = both(config, &golden, None, Some(negatives));
+        close(name, found, &numbers(&golden.value["row_losses"][name]));
+    }
+}
+
+/// TensorFlow Recommenders' `Retrieval(num_hard_negatives=...)`, accidental hits removed first.
+#[test]
+fn hard_negatives_are_tensorflow_recommenders() {
+    let golden = golden();
+    let config =
+        LossConfig::new(golden.temperature).unwrap().reduction(Reduction::None).exclude_same_item(true);
+    let ids: Vec<i64> = numbers(&golden.value["item_ids"]).iter().map(|id| *id as i64).collect();
+    let mut losses = vec![];
+    // 6 are all the negatives there are: as many as TFRS keeps when more are asked for.
+    for kept in [1, 2, 4, 6] {
+        let name = format!("hard_negatives_{kept}");
+        let expected = numbers(&golden.value["row_losses"][&name]);
+        close(&name, both(config.hard_negatives(kept).unwrap(), &golden, Some(&ids), None), &expected);
+        losses.push(expected);
+    }
+    let all = both(config, &golden, Some(&ids), None);
+    close("all negatives", all, &losses[3]);
+    assert!(losses[0].iter().zip(&losses[1]).all(|(one, two)| one < two), "{losses:?}");
+}
+
 /// The bound of the debiased loss holds in some rows of its golden case and not in others.
 #[test]
 fn the_golden_prior_meets_the_bound() {

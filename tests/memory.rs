@@ -7,7 +7,9 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 
-use inbatch::cpu::{Batch, Gradients, InBatchLoss, TableBatch, TableGradients, TableLoss};
+use inbatch::cpu::{
+    Batch, Gradients, InBatchLoss, Items, RowNegatives, TableBatch, TableGradients, TableLoss,
+};
 use inbatch::table::{TableConfig, TableShape};
 use inbatch::{LossConfig, Problem};
 
@@ -54,64 +56,87 @@ const QUEUES: usize = 64 << 10;
 
 const DIM: usize = 32;
 
+/// Negatives of each row's own, and hard negatives.
+const KEPT: usize = 16;
+
 struct Inputs {
     users: Vec<f32>,
     ids: Vec<i64>,
+    /// `[B, KEPT]` places among the users, if rows have negatives of their own.
+    indices: Option<Vec<i32>>,
     d_users: Vec<f32>,
     d_items: Vec<f32>,
+    d_pool: Vec<f32>,
 }
 
 impl Inputs {
-    fn new(rows: usize) -> Self {
+    fn new(rows: usize, own: bool) -> Self {
         let mut random = fastrand::Rng::with_seed(rows as u64);
         Self {
             users: (0..rows * DIM).map(|_| random.f32() - 0.5).collect(),
             ids: (0..rows).map(|_| random.i64(0..50)).collect(),
+            indices: own.then(|| (0..rows * KEPT).map(|_| random.i32(-1..rows as i32)).collect()),
             d_users: vec![f32::NAN; rows * DIM],
             d_items: vec![f32::NAN; rows * DIM],
+            d_pool: vec![f32::NAN; rows * DIM],
         }
     }
 
-    fn problem(&self, config: &LossConfig) -> Problem {
-        Problem::new(&self.batch(), config).unwrap()
-    }
-
-    fn batch(&self) -> Batch<'_, f32> {
-        Batch::new(&self.users, &self.users, DIM).item_ids(&self.ids)
-    }
-
     fn step(&mut self, loss: &mut InBatchLoss) {
-        let batch = Batch::new(&self.users, &self.users, DIM).item_ids(&self.ids);
-        loss.step(&batch, &mut Gradients::new(&mut self.d_users, &mut self.d_items)).unwrap();
+        let batch = batch(&self.users, &self.ids, self.indices.as_deref());
+        let mut gradients = Gradients::new(&mut self.d_users, &mut self.d_items);
+        if self.indices.is_some() {
+            gradients = gradients.row_negatives(&mut self.d_pool);
+        }
+        loss.step(&batch, &mut gradients).unwrap();
+    }
+}
+
+fn batch<'a>(users: &'a [f32], ids: &'a [i64], indices: Option<&'a [i32]>) -> Batch<'a, f32> {
+    let batch = Batch::new(users, users, DIM).item_ids(ids);
+    match indices {
+        Some(indices) => {
+            batch.row_negatives(RowNegatives::of_pool(Items::new(users).item_ids(ids), indices, KEPT))
+        }
+        None => batch,
     }
 }
 
 #[test]
 fn a_step_uses_the_stated_workspace_and_then_nothing() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    let config = LossConfig::new(0.2).unwrap().exclude_same_item(true).normalize(true);
+    let config = LossConfig::new(0.2).unwrap().exclude_same_item(true).normalize(true).metrics(true);
+    for (config, own) in [(config, false), (config, true), (config.hard_negatives(KEPT).unwrap(), false)] {
+        uses_the_stated_workspace(config, own);
+    }
+}
+
+fn uses_the_stated_workspace(config: LossConfig, own: bool) {
     let threads = rayon::current_num_threads();
     let packing = PACKING * threads;
     // The pool and the library's thread-local buffers exist from here on.
-    Inputs::new(2000).step(&mut InBatchLoss::new(config).unwrap());
+    Inputs::new(2000, own).step(&mut InBatchLoss::new(config).unwrap());
 
     let mut stated = vec![];
     for rows in [2000, 4000, 8000] {
-        let mut inputs = Inputs::new(rows);
+        let mut inputs = Inputs::new(rows, own);
         let mut loss = InBatchLoss::new(config).unwrap();
-        let problem = inputs.problem(&config);
+        let problem =
+            Problem::new(&batch(&inputs.users, &inputs.ids, inputs.indices.as_deref()), &config).unwrap();
         let bytes = loss.workspace_bytes(&problem) as usize;
         let (_, reserved) = measure(|| loss.reserve(&problem).unwrap());
         assert!(reserved <= bytes && bytes - reserved < 4096, "{rows} rows: {reserved} of {bytes} bytes");
         for smaller in [rows, rows, rows / 2 + 1] {
-            let mut smaller = Inputs::new(smaller);
+            let mut smaller = Inputs::new(smaller, own);
             let (peak, left) = measure(|| smaller.step(&mut loss));
             println!("{rows} rows, later step: {peak} bytes at the peak, {left} left");
             assert!(left < QUEUES, "{rows} rows: a later step left {left} bytes");
             assert!(peak < packing, "{rows} rows: a later step needed {peak} bytes");
         }
         inputs.step(&mut loss);
-        assert!(inputs.d_users.iter().chain(&inputs.d_items).all(|x| x.is_finite()));
+        let of_pool = inputs.d_pool.iter().filter(|_| own);
+        let all = inputs.d_users.iter().chain(&inputs.d_items).chain(of_pool);
+        assert!(all.into_iter().all(|x| x.is_finite()));
         stated.push(bytes);
     }
     // Linear: twice the rows at most twice the bytes, and far below a score matrix.

@@ -275,7 +275,25 @@ fn refuses_what_does_not_fit() {
     assert!(matches!(error(&config, oracle::Inputs { offset: 2, ..good }), Error::PositivesOutside { .. }));
     let log_q = [0.0; 3];
     assert!(matches!(error(&config, oracle::Inputs { log_q: Some(&log_q), ..good }), Error::Length { .. }));
-    assert!(matches!(error(&config.exclude_same_item(true), good), Error::MissingItemIds(_)));
+    let pool = oracle::RowNegatives {
+        embeddings: &[1.0; 4],
+        indices: Some(&[-1, 2]),
+        per_row: 2,
+        ..Default::default()
+    };
+    let with = |own| oracle::Inputs { row_negatives: Some(own), ..good };
+    let index = |indices| oracle::RowNegatives { indices: Some(indices), ..pool };
+    assert!(oracle::evaluate(&config, &with(index(&[-1, 1]))).is_ok());
+    assert!(matches!(error(&config, with(pool)), Error::RowNegativeIndex { slot: 1, index: 2, .. }));
+    assert!(matches!(error(&config, with(index(&[0]))), Error::Length { .. }));
+    let own = oracle::RowNegatives { indices: None, per_row: 3, ..pool };
+    assert!(matches!(error(&config, with(own)), Error::Length { .. }));
+    let log_q = oracle::RowNegatives { log_q: Some(&[0.0; 2]), ..index(&[0, 1]) };
+    assert!(matches!(error(&config, with(log_q)), Error::MissingLogQ(_)));
+    let by_item = config.exclude_same_item(true);
+    let ids = oracle::Inputs { item_ids: Some(&[1, 2]), ..with(index(&[0, 1])) };
+    assert!(matches!(error(&by_item, ids), Error::MissingItemIds(_)));
+    assert!(matches!(error(&by_item, good), Error::MissingItemIds(_)));
     assert!(matches!(error(&config.exclude_same_user(true), good), Error::MissingUserIds));
     let weighted = config.reduction(Reduction::WeightedMean);
     assert!(matches!(error(&weighted, good), Error::MissingWeights));

@@ -21,6 +21,8 @@ mod options;
 mod pools;
 #[path = "../train/random.rs"]
 mod random;
+#[path = "../train/row_negatives.rs"]
+mod row_negatives;
 #[path = "../train/sampling.rs"]
 mod sampling;
 #[path = "../train/step.rs"]

@@ -87,6 +87,13 @@ pub(crate) const SCHEMES: &[Scheme] = &[
         .options(|options| options.negatives = Negatives::Pools),
     Scheme::new("cbns", "cross-batch negatives: a memory bank (Wang et al. 2021)")
         .options(|options| options.negatives = Negatives::Cbns),
+    Scheme::new(
+        "row-negatives",
+        "the batch and 32 items for each pair that its user has not met, log q of the mixture",
+    )
+    .options(|options| options.row_negatives = 32),
+    Scheme::new("hard-negatives", "log q, the 64 hardest negatives of the batch alone (TFRS)")
+        .options(|options| options.hard_negatives = Some(64)),
     // What a row makes of its logits.
     Scheme::new("learnt-temperature", "log q, and the temperature learnt between 0.01 and 1 (CLIP)")
         .options(|options| options.learn_temperature = true),

@@ -35,7 +35,7 @@ impl Step for CpuClassStep {
         gradients.item_ids.resize(named, 0);
         gradients.items.resize(named * dim, 0.0);
         gradients.biases.resize(if batch.biases.is_empty() { 0 } else { named }, 0.0);
-        let HostGradients { users, item_ids, items, biases } = gradients;
+        let HostGradients { users, item_ids, items, biases, .. } = gradients;
         let mut outputs = cpu::TableGradients::new(&mut users[..], &mut item_ids[..], &mut items[..]);
         if !batch.biases.is_empty() {
             inputs = inputs.biases(&batch.biases);

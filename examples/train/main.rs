@@ -15,6 +15,7 @@ mod options;
 mod pools;
 mod random;
 mod report;
+mod row_negatives;
 mod sampling;
 mod step;
 #[cfg(feature = "cuda")]

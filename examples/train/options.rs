@@ -60,6 +60,14 @@ pub(crate) struct Options {
     #[arg(long, value_name = "N")]
     pub(crate) bank_capacity: Option<usize>,
 
+    /// Negatives of each pair's own beside the shared ones: items that its user has not met.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub(crate) row_negatives: usize,
+
+    /// Keep only that many of each row's negatives, those of highest logit [default: all].
+    #[arg(long, value_name = "N")]
+    pub(crate) hard_negatives: Option<usize>,
+
     /// Sampled classes instead of the batch's items: a loss over the class table that the item tower
     /// is, each class with a bias.
     #[arg(long, value_enum, value_name = "LOSS")]
@@ -162,14 +170,14 @@ impl Options {
         );
         let learnt = self.frequency != Frequency::Exact;
         ensure!(!learnt || self.logq, "--frequency has an effect with --logq true only");
-        let pools = matches!(self.negatives, Negatives::Mns | Negatives::Pools);
+        let pools = matches!(self.negatives, Negatives::Mns | Negatives::Pools) || self.row_negatives > 0;
         ensure!(
             !learnt || !pools,
-            "an estimator knows the batch's own items only: with --negatives mns or pools use --frequency exact"
+            "an estimator knows the batch's own items only: beside others use --frequency exact"
         );
         ensure!(
-            !self.symmetric || self.negatives == Negatives::InBatch,
-            "--symmetric ranks the batch's users and items only: use --negatives in-batch"
+            !self.symmetric || (self.negatives == Negatives::InBatch && self.row_negatives == 0),
+            "--symmetric ranks the batch's users and items only: no other negatives go with it"
         );
         match self.class_table {
             Some(loss) => self.check_class_table(loss),
@@ -185,6 +193,8 @@ impl Options {
         for (given, option) in [
             (self.negatives != Negatives::InBatch, "--negatives"),
             (self.frequency != Frequency::Exact, "--frequency"),
+            (self.row_negatives > 0, "--row-negatives"),
+            (self.hard_negatives.is_some(), "--hard-negatives"),
             (self.symmetric, "--symmetric"),
             (self.exclude_same_user, "--exclude-same-user"),
             (self.learn_temperature, "--learn-temperature"),
@@ -223,11 +233,15 @@ impl Options {
 
     /// The loss that these options ask for.
     pub(crate) fn loss_config(&self) -> Result<LossConfig> {
-        Ok(LossConfig::new(self.temperature)?
+        let config = LossConfig::new(self.temperature)?
             .normalize(self.normalize)
             .exclude_same_item(self.exclude_same_item)
             .exclude_same_user(self.exclude_same_user)
-            .symmetric(self.symmetric))
+            .symmetric(self.symmetric);
+        Ok(match self.hard_negatives {
+            Some(count) => config.hard_negatives(count)?,
+            None => config,
+        })
     }
 
     /// The loss over a class table that these options ask for.

@@ -12,6 +12,8 @@ pub(crate) enum Purpose {
     Tables,
     /// The seeds of the library's samplers.
     Samplers,
+    /// Negatives of one pair each.
+    RowNegatives,
     /// Tastes and traits of the generated catalogue.
     Catalogue,
     /// The interactions of one generated user: the same whichever thread draws them.
@@ -26,6 +28,7 @@ pub(crate) fn generator(seed: u64, purpose: Purpose) -> ChaCha8Rng {
         Purpose::Tables => 1,
         Purpose::Catalogue => 2,
         Purpose::Samplers => u64::MAX,
+        Purpose::RowNegatives => u64::MAX - 1,
         Purpose::History(user) => 3 + u64::from(user),
     });
     rng

@@ -11,6 +11,7 @@ use crate::data::Split;
 use crate::options::{Frequency, Options};
 use crate::pools::{Pool, pools};
 use crate::random::{Purpose, generator};
+use crate::row_negatives::RowSampler;
 use crate::step::HostBatch;
 
 /// Draws batches: the training pairs in a new order each epoch, and what the pools bring.
@@ -18,6 +19,7 @@ pub(crate) struct Sampler<'a> {
     split: &'a Split,
     batch_size: usize,
     pools: Vec<Pool>,
+    row_negatives: Option<RowSampler>,
     log_q: LogQ,
     /// `[users]` log q of users as negatives of items.
     user_log_q: Option<Vec<f32>>,
@@ -31,9 +33,11 @@ impl<'a> Sampler<'a> {
     pub(crate) fn new(options: &Options, split: &'a Split, batch_size: usize) -> Result<Self> {
         let pools = pools(options, split, batch_size)?;
         let thinning = options.down_sample.map(|threshold| Thinning::new(threshold, options.seed, split));
+        let per_row = options.row_negatives;
         Ok(Self {
             split,
             batch_size,
+            row_negatives: (per_row > 0).then(|| RowSampler::new(per_row, split, options.seed)),
             log_q: LogQ::new(options, split, batch_size, &pools)?,
             pools,
             user_log_q: options.logq_users.then(|| log_shares(&split.user_counts())),
@@ -69,6 +73,12 @@ impl<'a> Sampler<'a> {
             pool.sample(&mut batch.item_ids[filled..])?;
         }
         self.log_q.fill(&batch.item_ids, &self.pools, &mut batch.log_q)?;
+        if let Some(sampler) = &mut self.row_negatives {
+            sampler.fill(&batch.user_ids, &mut batch.row_negatives);
+            batch.catalogue.ids.clear();
+            batch.catalogue.ids.extend(0..self.split.items as i64);
+            self.log_q.fill(&batch.catalogue.ids, &self.pools, &mut batch.catalogue.log_q)?;
+        }
         if let Some(log_q) = &self.user_log_q {
             look_up(log_q, &batch.user_ids, &mut batch.user_log_q);
         }
@@ -105,7 +115,9 @@ impl LogQ {
             return Ok(Self::Sampled);
         }
         Ok(match options.frequency {
-            Frequency::Exact => Self::Exact(mixture(&split.counts, batch_size, pools)?),
+            Frequency::Exact => {
+                Self::Exact(mixture(&split.counts, batch_size, pools, options.row_negatives)?)
+            }
             Frequency::Counting => Self::Counting(FrequencyCounter::new(split.items)?),
             Frequency::Streaming => {
                 let config = FrequencyConfig::direct(split.items, LEARNING_RATE)?;
@@ -173,15 +185,18 @@ fn log_shares(counts: &[u32]) -> Vec<f32> {
 ///
 /// A column is one of `batch_size` positives, item i with `p_i = count_i / total` in the training
 /// pairs, or it is from a pool k of `n_k`: `q_i = (batch_size p_i + sum_k n_k q_ki) / (batch_size + sum_k n_k)`.
-/// Without pools that is `p_i`. An item that cannot be drawn has log q -inf, and no batch ever holds it.
-fn mixture(counts: &[u32], batch_size: usize, pools: &[Pool]) -> Result<Vec<f32>> {
+/// Without pools that is `p_i`. A row's own negatives are a uniform pool more: that its user's items are not among
+/// them is left out, as users meet little of a catalogue. An item that cannot be drawn has log q -inf, and no batch ever holds it.
+fn mixture(counts: &[u32], batch_size: usize, pools: &[Pool], per_row: usize) -> Result<Vec<f32>> {
     let all: Vec<i64> = (0..counts.len() as i64).collect();
     let shares = log_shares(counts);
     let mut of_pools = vec![Vec::new(); pools.len()];
     for (log_q, pool) in of_pools.iter_mut().zip(pools) {
         pool.log_q(&all, log_q)?;
     }
-    let mut sources = vec![cpu::Pool::probabilities(batch_size, &shares)];
+    let uniform = vec![-(counts.len() as f32).ln(); counts.len()];
+    let mut sources =
+        vec![cpu::Pool::probabilities(batch_size, &shares), cpu::Pool::probabilities(per_row, &uniform)];
     sources.extend(pools.iter().zip(&of_pools).map(|(pool, q)| cpu::Pool::expected_counts(pool.size, q)));
     let mut log_q = vec![0.0; counts.len()];
     cpu::mixed_log_q(&sources, &mut log_q)?;
@@ -208,7 +223,7 @@ mod tests {
 
     #[test]
     fn log_q_of_a_batch_is_the_share_of_training_pairs() {
-        let log_q = mixture(&[6, 0, 2], 4, &[]).unwrap();
+        let log_q = mixture(&[6, 0, 2], 4, &[], 0).unwrap();
         assert_eq!(log_q, [0.75f32.ln(), f32::NEG_INFINITY, 0.25f32.ln()]);
     }
 
@@ -216,9 +231,12 @@ mod tests {
     fn log_q_of_mixed_negatives_by_hand() {
         let pools = pools(&options(&["--negatives", "mns", "--uniform", "2"]), &split(), 4).unwrap();
         // 4 columns by popularity, 2 uniform over 5 items: (4 p + 2/5) / 6.
-        let found = mixture(&[5, 0, 3, 2, 0], 4, &pools).unwrap();
-        for (found, expected) in found.iter().zip([2.4f32, 0.4, 1.6, 1.2, 0.4]) {
-            assert!((found - (expected / 6.0).ln()).abs() < 1e-6, "{found} {expected}");
+        let found = mixture(&[5, 0, 3, 2, 0], 4, &pools, 0).unwrap();
+        // The same from two uniform negatives of each row's own.
+        let of_rows = mixture(&[5, 0, 3, 2, 0], 4, &[], 2).unwrap();
+        for ((found, of_row), expected) in found.iter().zip(of_rows).zip([2.4f32, 0.4, 1.6, 1.2, 0.4]) {
+            let expected = (expected / 6.0).ln();
+            assert!((found - expected).abs() < 1e-6 && (of_row - expected).abs() < 1e-6, "{found} {of_row}");
         }
     }
 
@@ -226,7 +244,7 @@ mod tests {
     fn log_q_of_three_pools_by_hand() {
         let pools = pools(&options(&["--negatives", "pools"]), &split(), 4).unwrap();
         // 4 by popularity; 2 uniform over 5; 1 by count^0.75, alike for items 0, 1, 2; 1 of the tail, all but item 0.
-        let found = mixture(&split().counts, 4, &pools).unwrap();
+        let found = mixture(&split().counts, 4, &pools, 0).unwrap();
         let third = 4.0 / 3.0 + 2.0 / 5.0 + 1.0 / 3.0;
         for (item, expected) in [third, third + 0.25, third + 0.25, 0.65, 0.65].into_iter().enumerate() {
             assert!((found[item] - (expected / 8.0f32).ln()).abs() < 1e-6, "{item}: {found:?}");

@@ -20,6 +20,9 @@ pub(crate) struct HostBatch {
     pub(crate) users: Vec<f32>,
     /// `[B + E, dim]`; for a loss over a class table the whole table, `[classes, dim]`.
     pub(crate) items: Vec<f32>,
+    /// `[B, K]` rows of `catalogue` that are negatives of one pair each, or below 0 for none; or empty.
+    pub(crate) row_negatives: Vec<i32>,
+    pub(crate) catalogue: Catalogue,
     /// `[classes]` of a class table, or empty.
     pub(crate) biases: Vec<f32>,
     /// `[B + E]`, or empty without the correction.
@@ -28,6 +31,17 @@ pub(crate) struct HostBatch {
     pub(crate) user_log_q: Vec<f32>,
     /// `[B]` weights of the pairs, or empty.
     pub(crate) weights: Vec<f32>,
+}
+
+/// All items, as the pool of negatives that belong to one pair each; or nothing.
+#[derive(Clone, Default)]
+pub(crate) struct Catalogue {
+    /// `[items]`
+    pub(crate) ids: Vec<i64>,
+    /// `[items, dim]`
+    pub(crate) embeddings: Vec<f32>,
+    /// `[items]`, or empty without the correction.
+    pub(crate) log_q: Vec<f32>,
 }
 
 impl HostBatch {
@@ -39,6 +53,11 @@ impl HostBatch {
     /// `B`.
     pub(crate) fn rows(&self) -> usize {
         self.user_ids.len()
+    }
+
+    /// `K`
+    pub(crate) fn negatives_per_row(&self) -> usize {
+        self.row_negatives.len().checked_div(self.rows()).unwrap_or(0)
     }
 
     /// Some of the items, as extra negatives or for the memory bank.
@@ -58,6 +77,8 @@ pub(crate) struct HostGradients {
     pub(crate) item_ids: Vec<i64>,
     /// `[n, dim]`
     pub(crate) items: Vec<f32>,
+    /// `[items, dim]` as negatives of one pair each, or empty.
+    pub(crate) catalogue: Vec<f32>,
     /// `[n]` for a class table with biases, or empty.
     pub(crate) biases: Vec<f32>,
 }
@@ -124,6 +145,15 @@ impl Step for CpuStep {
         }
         if let Some(bank) = &self.bank {
             inputs = inputs.bank(bank);
+        }
+        let Catalogue { ids, embeddings, log_q } = &batch.catalogue;
+        gradients.catalogue.resize(embeddings.len(), 0.0);
+        if !batch.row_negatives.is_empty() {
+            let pool = cpu::Items::new(embeddings).item_ids(ids);
+            let pool = if log_q.is_empty() { pool } else { pool.log_q(log_q) };
+            let per_row = batch.negatives_per_row();
+            inputs = inputs.row_negatives(cpu::RowNegatives::of_pool(pool, &batch.row_negatives, per_row));
+            outputs = outputs.row_negatives(&mut gradients.catalogue);
         }
 
         let mut config = *self.loss.config();

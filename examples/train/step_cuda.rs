@@ -65,6 +65,13 @@ impl Step for CudaStep {
         if let Some(bank) = &self.bank {
             inputs = inputs.bank(bank);
         }
+        if let (Some(own), Some(gradient)) = (&on_device.row_negatives, &mut d.catalogue) {
+            let pool = cuda::Items::new(&own.embeddings).item_ids(&own.ids);
+            let pool = own.log_q.iter().fold(pool, |pool, log_q| pool.log_q(log_q));
+            let per_row = batch.negatives_per_row();
+            inputs = inputs.row_negatives(cuda::RowNegatives::of_pool(pool, &own.indices, per_row));
+            outputs = outputs.row_negatives(gradient);
+        }
 
         let output = self.loss.step(&inputs, &mut outputs)?;
         // After the loss: a batch must not meet its own items in the bank.
@@ -94,6 +101,15 @@ pub(crate) struct DeviceBatch {
     pub(crate) log_q: Option<CudaSlice<f32>>,
     pub(crate) user_log_q: Option<CudaSlice<f32>>,
     pub(crate) weights: Option<CudaSlice<f32>>,
+    row_negatives: Option<DeviceCatalogue>,
+}
+
+/// The catalogue in device memory, and its rows that are negatives of one pair each.
+struct DeviceCatalogue {
+    indices: CudaSlice<i32>,
+    ids: CudaSlice<i64>,
+    embeddings: CudaSlice<f32>,
+    log_q: Option<CudaSlice<f32>>,
 }
 
 /// Gradients in device memory: of the users, of each of `item_ids`, and of its bias if there are any.
@@ -101,6 +117,7 @@ pub(crate) struct DeviceGradients {
     pub(crate) users: CudaSlice<f32>,
     pub(crate) items: CudaSlice<f32>,
     pub(crate) biases: Option<CudaSlice<f32>>,
+    catalogue: Option<CudaSlice<f32>>,
 }
 
 pub(crate) fn allocate(
@@ -110,7 +127,15 @@ pub(crate) fn allocate(
     let floats = |count: usize| stream.alloc_zeros::<f32>(count);
     let ids = |host: &[i64]| stream.alloc_zeros::<i64>(host.len());
     let optional = |host: &[f32]| (!host.is_empty()).then(|| floats(host.len())).transpose();
-    let columns = batch.item_ids.len();
+    let (columns, catalogue) = (batch.item_ids.len(), &batch.catalogue);
+    let row_negatives = || -> Result<_, DriverError> {
+        Ok(DeviceCatalogue {
+            indices: stream.alloc_zeros::<i32>(batch.row_negatives.len())?,
+            ids: ids(&catalogue.ids)?,
+            embeddings: floats(catalogue.embeddings.len())?,
+            log_q: optional(&catalogue.log_q)?,
+        })
+    };
     let inputs = DeviceBatch {
         user_ids: ids(&batch.user_ids)?,
         item_ids: ids(&batch.item_ids)?,
@@ -120,11 +145,13 @@ pub(crate) fn allocate(
         log_q: optional(&batch.log_q)?,
         user_log_q: optional(&batch.user_log_q)?,
         weights: optional(&batch.weights)?,
+        row_negatives: (!batch.row_negatives.is_empty()).then(row_negatives).transpose()?,
     };
     let gradients = DeviceGradients {
         users: floats(batch.users.len())?,
         items: floats(columns * batch.dim)?,
         biases: (!batch.biases.is_empty()).then(|| floats(columns)).transpose()?,
+        catalogue: optional(&catalogue.embeddings)?,
     };
     Ok((inputs, gradients))
 }
@@ -143,6 +170,14 @@ impl DeviceBatch {
         ] {
             if let Some(device) = device {
                 stream.memcpy_htod(host, device)?;
+            }
+        }
+        if let Some(own) = &mut self.row_negatives {
+            stream.memcpy_htod(&batch.row_negatives, &mut own.indices)?;
+            stream.memcpy_htod(&batch.catalogue.ids, &mut own.ids)?;
+            stream.memcpy_htod(&batch.catalogue.embeddings, &mut own.embeddings)?;
+            if let Some(log_q) = &mut own.log_q {
+                stream.memcpy_htod(&batch.catalogue.log_q, log_q)?;
             }
         }
         Ok(())
@@ -169,6 +204,7 @@ impl DeviceGradients {
             (Some(&self.users), &mut gradients.users),
             (Some(&self.items), &mut gradients.items),
             (self.biases.as_ref(), &mut gradients.biases),
+            (self.catalogue.as_ref(), &mut gradients.catalogue),
         ] {
             if let Some(device) = device {
                 host.resize(device.len(), 0.0);

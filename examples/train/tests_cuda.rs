@@ -9,7 +9,7 @@ use rand_distr::StandardNormal;
 use crate::class_table::CpuClassStep;
 use crate::class_table_cuda::CudaClassStep;
 use crate::random::{Purpose, generator};
-use crate::step::{CpuStep, HostBatch, HostGradients, Step, StepConfig};
+use crate::step::{Catalogue, CpuStep, HostBatch, HostGradients, Step, StepConfig};
 use crate::step_cuda::CudaStep;
 
 const ROWS: usize = 24;
@@ -50,6 +50,9 @@ fn compare(what: &str, mut on_cpu: impl Step, mut on_gpu: impl Step, batch: impl
         assert_eq!(found.item_ids, expected.item_ids, "{what}");
         assert!(distance(&found.users, &expected.users) < 1e-5, "{what}: users");
         assert!(distance(&found.items, &expected.items) < 1e-5, "{what}: items");
+        if !batch.row_negatives.is_empty() {
+            assert!(distance(&found.catalogue, &expected.catalogue) < 1e-5, "{what}: catalogue");
+        }
         assert_eq!(expected.biases.is_empty(), batch.biases.is_empty(), "{what}: biases");
         if !batch.biases.is_empty() {
             assert!(distance(&found.biases, &expected.biases) < 1e-5, "{what}: biases");
@@ -74,6 +77,18 @@ fn the_gpu_step_agrees_with_the_cpu_step() {
         });
         let what = format!("uniform {uniform}, bank {banked}, logq {logq}");
         both(&what, StepConfig { bank, ..in_batch }, &|seed| batch(uniform, logq, seed));
+    }
+    for logq in [true, false] {
+        let with_own = |seed| {
+            // Four of 30 items for each row, some rows with fewer.
+            let HostBatch { items, log_q, .. } = batch(30 - ROWS, logq, seed + 10);
+            let catalogue = Catalogue { ids: (0..30).collect(), embeddings: items, log_q };
+            let row_negatives = (0..4 * ROWS as i32).map(|k| k * 7 % 31 - 1).collect();
+            HostBatch { catalogue, row_negatives, ..batch(3, logq, seed) }
+        };
+        both("row negatives", in_batch, &with_own);
+        let hard = StepConfig { loss: loss.hard_negatives(5).unwrap(), ..in_batch };
+        both("hard negatives", hard, &|seed| batch(3, logq, seed));
     }
     let weighted = |seed| {
         let weights = (0..ROWS).map(|row| (row % 3) as f32).collect();

@@ -122,9 +122,17 @@ impl<'a> Trainer<'a> {
                 biases.rows().clone_into(&mut batch.biases);
             }
         }
+        if !batch.row_negatives.is_empty() {
+            self.items.rows().clone_into(&mut batch.catalogue.embeddings);
+        }
         let loss = self.step.step(batch, gradients)?;
         ensure!(loss.is_finite(), "the loss is {loss}: lower --learning-rate or raise --temperature");
         self.users.update(&batch.user_ids, &gradients.users);
+        if !batch.row_negatives.is_empty() {
+            // Further items of the same update: an item has one gradient, wherever it took part.
+            gradients.item_ids.extend(&batch.catalogue.ids);
+            gradients.items.extend(&gradients.catalogue);
+        }
         self.items.update(&gradients.item_ids, &gradients.items);
         if let Some(biases) = &mut self.biases {
             biases.update(&gradients.item_ids, &gradients.biases);

@@ -181,7 +181,7 @@ impl Sizes {
             bytes += times(self.rows, size_of::<RowGradient>() + 2 * 4);
         }
         if self.norms {
-            bytes += (self.rows + self.columns) as u128 * 8;
+            bytes += (self.rows as u128 + self.columns as u128) * 8;
         }
         for asked in [self.same_item, self.same_user] {
             if asked {

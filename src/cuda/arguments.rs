@@ -129,7 +129,7 @@ arguments! {
         rows: i32, per_row: i32,
     }
 
-    RowPlaces: 24 { indices: u64, places: u64, rows: i32, per_row: i32 }
+    RowPlaces: 32 { indices: u64, places: u64, logits: u64, rows: i32, per_row: i32 }
 
     RowLogits: 128 { gathered: Gathered, ids: u64, positive_ids: u64, offset: i32, padding: i32 }
 

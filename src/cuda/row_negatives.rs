@@ -36,18 +36,20 @@ pub(super) struct Gathered<'a, T> {
     /// Has the columns' biases, ids, norms, and the second sweep's sums.
     of_columns: &'a Workspace,
     per_row: usize,
-    /// Whether places name the columns; otherwise each has one cell.
-    indexed: bool,
+    /// Which columns; `None` where each has one cell.
+    places: Option<Span<i32>>,
     /// Whether they were chosen among the batch's own columns.
     mined: bool,
 }
 
 impl<'a, T: Element> Gathered<'a, T> {
-    /// The row negatives of a batch; `pool` is the workspace of their embeddings.
-    pub(super) fn row_negatives(
+    /// The row negatives of a batch; `pool` is the workspace of their embeddings, `places` are what names them there if
+    /// anything does.
+    fn row_negatives(
         inputs: &'a Inputs<T>,
         workspace: &'a Workspace,
         pool: &'a Workspace,
+        places: Span<i32>,
     ) -> Result<Self> {
         Ok(Self {
             inputs,
@@ -55,7 +57,7 @@ impl<'a, T: Element> Gathered<'a, T> {
             columns: inputs.of_row_negatives().columns(false)?,
             of_columns: pool,
             per_row: inputs.problem.row_negatives,
-            indexed: inputs.problem.pool.is_some(),
+            places: inputs.problem.pool.map(|_| places),
             mined: false,
         })
     }
@@ -68,7 +70,7 @@ impl<'a, T: Element> Gathered<'a, T> {
             columns: inputs.columns(with_bank)?,
             of_columns: workspace,
             per_row: inputs.config.get_hard_negatives().unwrap_or(0),
-            indexed: true,
+            places: Some(Span::from(&workspace.gathered_places)),
             mined: true,
         })
     }
@@ -81,12 +83,11 @@ impl<'a, T: Element> Gathered<'a, T> {
         let Self { inputs, workspace, of_columns, .. } = self;
         let (rows, dim) = (inputs.problem.rows, inputs.problem.dim);
         let columns = self.count();
-        let places = Span::from(&workspace.gathered_places);
         Ok(arguments::Gathered {
             columns: self.columns,
             norms: inputs.column_norms(of_columns, columns)?,
             bias: Span::from(&of_columns.bias).holds(columns, "the column bias")?,
-            places: if self.indexed { places.holds(self.cells(), "places")? } else { 0 },
+            places: self.places.map_or(Ok(0), |places| places.holds(self.cells(), "places"))?,
             logits: Span::from(&workspace.gathered_logits).holds(self.cells(), "logits")?,
             users: inputs.users.holds(rows * dim, "users")?,
             row_norms: inputs.row_norms(workspace)?,
@@ -112,7 +113,7 @@ impl<'a, T: Element> Gathered<'a, T> {
 }
 
 /// The first sweep over row negatives: their embeddings are prepared, then their logits and a partial result for each
-/// row, behind those of `sweep`.
+/// row, behind those of `sweep`, in the order of the caller's places; a backward needs them in their own.
 pub(super) fn forward<T: Element>(
     device: &Device,
     inputs: &Inputs<T>,
@@ -128,20 +129,19 @@ pub(super) fn forward<T: Element>(
     if problem.row_negatives == 0 {
         return Ok(());
     }
-    let gathered = Gathered::row_negatives(inputs, workspace, pool)?;
-    if gathered.indexed {
-        places(device, &gathered)?;
-    }
+    let gathered = Gathered::row_negatives(inputs, workspace, pool, inputs.row_negatives.indices)?;
     logits(device, &gathered)?;
-    partial(device, &gathered, sweep.cut.partial_rows(), with_output)
+    partial(device, &gathered, sweep.cut.partial_rows(), with_output)?;
+    if problem.pool.is_some() && with_output { sort(device, &gathered) } else { Ok(()) }
 }
 
-/// Each row's places in ascending order, so that a column can be looked for.
-fn places<T: Element>(device: &Device, gathered: &Gathered<'_, T>) -> Result<()> {
+/// Each row's places in ascending order with their logits, so that a column can be looked for.
+fn sort<T: Element>(device: &Device, gathered: &Gathered<'_, T>) -> Result<()> {
     let (rows, cells) = (gathered.inputs.problem.rows, gathered.cells());
     let arguments = arguments::RowPlaces {
         indices: gathered.inputs.row_negatives.indices.holds(cells, "indices")?,
         places: Span::from(&gathered.workspace.gathered_places).holds(cells, "places")?,
+        logits: Span::from(&gathered.workspace.gathered_logits).holds(cells, "logits")?,
         rows: int(rows),
         per_row: int(gathered.per_row),
     };
@@ -238,8 +238,9 @@ pub(super) fn gradients<T: Element, G: Element>(
     if embeddings == 0 || (targets.extra.is_null() && targets.extra_log_q.is_null()) {
         return Ok(());
     }
-    let gathered = Gathered::row_negatives(inputs, workspace, pool)?;
-    if !gathered.indexed {
+    let sorted = Span::from(&workspace.gathered_places);
+    let gathered = Gathered::row_negatives(inputs, workspace, pool, sorted)?;
+    if gathered.places.is_none() {
         return own_gradients(device, &gathered, targets);
     }
     let sweep = plan.gathered_backward(embeddings);

@@ -146,8 +146,8 @@ workspace! {
     partials: f32,
     /// `[B, K]` logits of the negatives that each row has for itself, -inf for those that take no part.
     gathered_logits: f32,
-    /// `[B, K]` their columns, ascending in each row, below 0 where there is none. Unused where each has an embedding of
-    /// its own.
+    /// `[B, K]` their columns, ascending in each row, below 0 where there is none, for a backward to search. Unused where
+    /// each has an embedding of its own.
     gathered_places: i32,
     /// `[B]` pairs that were excluded before they could be gathered, if pairs are counted.
     gathered_excluded: u32,
@@ -205,7 +205,7 @@ impl Sizes {
             a: rows,
             b: rows,
             gathered_logits: gathered,
-            gathered_places: if_wanted(mined || problem.pool.is_some(), gathered),
+            gathered_places: if_wanted(mined || (problem.pool.is_some() && with_output), gathered),
             gathered_excluded: if_wanted(mined && features.counts, rows),
             mined: if_wanted(mined, gathered.saturating_mul(sweep.blocks[1])),
             mined_excluded: if_wanted(mined && features.counts, rows.saturating_mul(sweep.blocks[1])),

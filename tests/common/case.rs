@@ -197,6 +197,13 @@ impl Case {
         self.with_inputs(upstream, |inputs| oracle::evaluate(&self.config, inputs).expect("a valid case"))
     }
 
+    /// The same with the batch's items as the only columns.
+    pub(crate) fn without_other_columns(mut self) -> Self {
+        (self.extra, self.bank, self.row_negatives) = (None, None, None);
+        (self.wants_extra_gradient, self.wants_row_negatives_gradient) = (false, false);
+        self
+    }
+
     /// The same without the items' own loss.
     pub(crate) fn one_way(&self) -> Self {
         Self { config: self.config.symmetric(false), user_log_q: None, ..self.clone() }

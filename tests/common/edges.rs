@@ -114,10 +114,9 @@ pub(crate) fn rows_without_upstream_take_no_part(
 
 /// A negative at +inf: loss +inf, NaN gradients in every row that sweeps it.
 pub(crate) fn infinite_negative(subject: &mut impl Subject, case: &Case) -> Result<(), String> {
-    let mut case = case.one_way();
+    let mut case = case.one_way().without_other_columns();
     let last = case.batch_columns() - 1;
     case.config = LossConfig::new(case.config.temperature()).and_then(|c| c.logq_scale(1.0)).expect("valid");
-    (case.extra, case.bank, case.wants_extra_gradient) = (None, None, false);
     let mut log_q = vec![-1.0; case.batch_columns()];
     log_q[last] = f32::NEG_INFINITY;
     case.items.log_q = Some(log_q);
@@ -136,9 +135,8 @@ pub(crate) fn infinite_negative(subject: &mut impl Subject, case: &Case) -> Resu
 
 /// A negative at -inf is as good as absent.
 pub(crate) fn vanishing_negative(subject: &mut impl Subject, case: &Case) -> Result<(), String> {
-    let mut case = case.one_way();
+    let mut case = case.one_way().without_other_columns();
     case.config = LossConfig::new(case.config.temperature()).expect("valid");
-    (case.extra, case.bank, case.wants_extra_gradient) = (None, None, false);
     let mut log_q = vec![-1.0; case.batch_columns()];
     // A column that is nobody's positive, if there is one.
     if case.batch_columns() > case.rows() + case.offset {
@@ -154,6 +152,9 @@ pub(crate) fn no_negatives(subject: &mut impl Subject, case: &Case) -> Result<()
     case.config = case.config.exclude_same_item(true);
     (case.extra, case.bank, case.wants_extra_gradient) = (None, None, false);
     case.items.item_ids = Some(vec![i64::MIN; case.batch_columns()]);
+    if let Some(own) = &mut case.row_negatives {
+        own.items.item_ids = Some(vec![i64::MIN; own.items.embeddings.len() / case.dim]);
+    }
     let found = ok(subject.step(&case))?;
     if matches!(case.config.get_objective(), Objective::Sigmoid { .. }) {
         // The positive's question stays.
@@ -162,7 +163,8 @@ pub(crate) fn no_negatives(subject: &mut impl Subject, case: &Case) -> Result<()
     require(found.row_losses.iter().all(|x| *x == 0.0), "a loss without negatives")?;
     require(found.log_sum_exp.iter().all(|x| *x == f64::NEG_INFINITY), "log_sum_exp is not -inf")?;
     let gradients = found.gradients.as_ref().ok_or("no gradients")?;
-    let zero = gradients.users.iter().chain(&gradients.items).all(|x| *x == 0.0);
+    let own = gradients.row_negatives.iter().flatten();
+    let zero = gradients.users.iter().chain(&gradients.items).chain(own).all(|x| *x == 0.0);
     require(zero && gradients.inverse_temperature == 0.0, "a gradient without negatives")
 }
 
@@ -198,9 +200,8 @@ pub(crate) fn extreme_norms_normalised(subject: &mut impl Subject, case: &Case) 
 
 /// What takes no part changes nothing: an empty bank, extra negatives of length 0, lambda 0, weights of 1.
 pub(crate) fn neutral_options(subject: &mut impl Subject, case: &Case) -> Result<(), String> {
-    let mut bare = case.one_way();
+    let mut bare = case.one_way().without_other_columns();
     bare.wants_log_q_gradient = false;
-    (bare.extra, bare.bank, bare.wants_extra_gradient) = (None, None, false);
     let expected = ok(subject.step(&bare))?;
     let mut changed = bare.clone();
     let fields = Items {

@@ -2,7 +2,7 @@
 
 use inbatch::{LogQOrder, Objective, Reduction};
 
-use super::case::Case;
+use super::case::{Case, RowNegatives};
 use super::subject::{Results, Subject};
 
 fn ok<T>(result: inbatch::Result<T>) -> Result<T, String> {
@@ -80,11 +80,15 @@ pub(crate) fn exact_limits(subject: &mut impl Subject, case: &Case) -> Result<()
         let mut negative_sampling = with(&case, Objective::Sigmoid { bias: -1.0 });
         negative_sampling.items.log_q = None;
         negative_sampling.extra.iter_mut().for_each(|extra| extra.log_q = None);
+        negative_sampling.row_negatives.iter_mut().for_each(|own| own.items.log_q = None);
         negative_sampling.wants_log_q_gradient = false;
         let mut contrastive = negative_sampling.clone();
         contrastive.items.log_q = Some(vec![0.0; case.batch_columns()]);
         let extra_columns = case.extra_columns();
         contrastive.extra.iter_mut().for_each(|extra| extra.log_q = Some(vec![0.0; extra_columns]));
+        let zeros =
+            |own: &mut RowNegatives| own.items.log_q = Some(vec![0.0; own.items.embeddings.len() / case.dim]);
+        contrastive.row_negatives.iter_mut().for_each(zeros);
         let (sampling, contrastive) =
             (ok(subject.step(&negative_sampling))?, ok(subject.step(&contrastive))?);
         require(sampling.same_bits(&contrastive), "NCE with expected counts of 1 is not NEG")?;
@@ -94,8 +98,8 @@ pub(crate) fn exact_limits(subject: &mut impl Subject, case: &Case) -> Result<()
 
 /// Exchanging users and items, and their log q, exchanges their gradients; and a loss of one pair is none.
 pub(crate) fn symmetry(subject: &mut impl Subject, case: &Case) -> Result<(), String> {
-    let mut case = plain(case);
-    (case.extra, case.bank, case.wants_extra_gradient) = (None, None, false);
+    let mut case = plain(case).without_other_columns();
+    case.config = case.config.all_negatives();
     case.wants_log_q_gradient = true;
     let rows = case.rows();
     let first = case.offset * case.dim;
@@ -174,6 +178,7 @@ pub(crate) fn ties_are_the_positives(subject: &mut impl Subject, case: &Case) ->
     };
     alike(&mut case.items);
     case.extra.iter_mut().for_each(&mut alike);
+    case.row_negatives.iter_mut().for_each(|own| alike(&mut own.items));
     let uncorrected = case.items.log_q.is_some()
         && case.config.get_logq_scale() != 0.0
         && case.config.get_positive_correction() == inbatch::PositiveCorrection::Uncorrected;
@@ -181,8 +186,12 @@ pub(crate) fn ties_are_the_positives(subject: &mut impl Subject, case: &Case) ->
         return Ok(());
     }
     let metrics = ok(subject.evaluate(&case))?.metrics.ok_or("no metrics")?;
-    let others = (case.columns() - 1) as u32;
-    require(metrics.negatives.iter().all(|n| *n == others), "not every column is a negative")?;
+    for (i, found) in metrics.negatives.iter().enumerate() {
+        let own = case.row_negatives.as_ref().map_or(0, |own| own.places(i).count());
+        let all = case.columns() - 1 + own;
+        let expected = case.config.get_hard_negatives().map_or(all, |kept| kept.min(all));
+        require(*found as usize == expected, "not every column is a negative")?;
+    }
     require(metrics.excluded.iter().all(|n| *n == 0), "something was excluded")?;
     require(metrics.ranks.iter().all(|rank| *rank == 0), &format!("ties count: {:?}", metrics.ranks))
 }

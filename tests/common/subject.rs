@@ -30,6 +30,9 @@ pub(crate) struct GradientResults {
     pub bias: Option<f64>,
 }
 
+/// Where [`GradientResults::log_q`] has the row negatives'.
+pub(crate) const LOG_Q_OF_ROW_NEGATIVES: usize = 3;
+
 /// The probability of each row's positive.
 pub(crate) fn positive_probabilities(objective: Objective, outputs: &oracle::Outputs) -> Vec<f64> {
     let sigmoid = |x: f64| if x > 0.0 { 1.0 / (1.0 + (-x).exp()) } else { x.exp() / (1.0 + x.exp()) };

@@ -6,7 +6,8 @@
 use half::{bf16, f16};
 use inbatch::LossConfig;
 use inbatch::bank::BankConfig;
-use inbatch::cuda::{Batch, MemoryBank, Mined, mined};
+use inbatch::cuda::{Batch, InBatchLoss, MemoryBank, Mined, mined};
+use ptx_emulator_harness::Emulator;
 
 use crate::support::{Case, Gpu, OnDevice, Random, Real, Shape, gpu};
 
@@ -356,4 +357,36 @@ pub(crate) fn every_kernel(gpu: &Gpu) {
     bank_slots::<f32>(gpu);
     bank_slots::<f16>(gpu);
     bank_slots::<bf16>(gpu);
+}
+
+/// Warp instructions of the choice and of a sweep that only forms the loss.
+fn instructions(gpu: &Gpu, emulator: &Emulator, case: &Case<f32>, kept: usize) -> [f64; 2] {
+    let inputs = OnDevice::new(&gpu.device, case);
+    let batch = inputs.batch(false, false);
+    emulator.clear();
+    mined(&gpu.device, &plain(kept), &batch).unwrap();
+    let config = LossConfig::new(TEMPERATURE).unwrap();
+    InBatchLoss::new(&gpu.device, config).unwrap().evaluate(&batch).unwrap().loss().unwrap();
+    let runs = emulator.kernels();
+    let of = |prefix: &str| {
+        let runs = runs.iter().filter(|run| run.name.starts_with(prefix));
+        runs.map(|run| run.warp_instructions).sum::<u64>() as f64
+    };
+    [of("hard_negatives"), of("stream_loss")]
+}
+
+/// Of many columns few get past the first comparison, and those that do go into the list by 32: what is not the scores' is a
+/// fraction of them. (Put into the list one by one, 128 would cost 5 times the loss here.)
+#[test]
+fn choosing_costs_little_beside_scores() {
+    let gpu = gpu();
+    let Some(emulator) = gpu.emulator else {
+        return println!("SKIPPED: only the emulator counts instructions");
+    };
+    let case = Case::<f32>::random((64, 4096, 0, 64, 0), 3);
+    for (kept, most) in [(10, 1.6), (128, 2.7)] {
+        let [choice, loss] = instructions(&gpu, &emulator, &case, kept);
+        println!("k = {kept}: {choice} warp instructions, {loss} of the loss alone");
+        assert!(choice < most * loss, "k = {kept}: {choice} is more than {most} times {loss}");
+    }
 }

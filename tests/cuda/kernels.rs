@@ -268,6 +268,7 @@ struct Merge {
     row_mass: u64,
     row_moment: u64,
     row_counts: u64,
+    more: i64,
     /// The tile, the owner tiles, the streamed tiles, the ranges, the splits and the owners.
     cut: [i32; 6],
     rows: i32,
@@ -303,6 +304,7 @@ pub(crate) fn merges_beyond_32_bits(gpu: &Gpu) {
         row_mass: 0,
         row_moment: 0,
         row_counts: 0,
+        more: -1,
         cut: [1, 3, i32::MAX, 4, 0, 3],
         rows: 3,
         dim: 1,

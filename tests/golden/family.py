@@ -81,6 +81,27 @@ def symmetric(s, item_log_q, user_log_q):
     return (cross_entropy(s - item_log_q[None, :]) + cross_entropy(s.T - user_log_q[None, :])) / 2
 
 
+def hard_negatives(logits, ids, kept):
+    """TFRS's Retrieval with num_hard_negatives: of logits already over the temperature and less log q, accidental hits are
+    moved to the far end, the positives to the near one; top_k of `kept + 1` keeps each row's positive and its hardest
+    negatives, and a softmax cross entropy follows."""
+    far = np.finfo(np.float32).max / 100
+    labels = np.where(negative, 0.0, 1.0)
+    hits = (ids[None, :] == ids[positives][:, None]) - labels
+    logits = logits - hits * far
+    columns = np.argsort(-(logits + labels * far), axis=1, kind="stable")[:, : min(kept + 1, C)]
+    logits, labels = np.take_along_axis(logits, columns, 1), np.take_along_axis(labels, columns, 1)
+    top = logits.max(1)
+    return top + np.log(np.exp(logits - top[:, None]).sum(1)) - (logits * labels).sum(1)
+
+
+def row_negatives(s, own):
+    """Each row's further logits stand beside those of the batch; the softmax sees one row of all of them."""
+    logits = np.concatenate([s, own], axis=1)
+    p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    return -np.log(p[rows, positives])
+
+
 def ranks(s):
     return [int((s[i] > s[i, positives[i]]).sum()) for i in rows]
 
@@ -96,6 +117,15 @@ unit_s = (
     @ (items / np.linalg.norm(items, axis=1, keepdims=True)).T
     / temperature
 )
+K, P = 2, 4
+own, own_log_q = generator.normal(size=(B, K, D)), -0.3 - 4 * generator.random((B, K))
+pool, pool_log_q = generator.normal(size=(P, D)), -0.3 - 4 * generator.random(P)
+# A row of the pool that all rows share, one that a row names twice, and padding.
+indices = np.array([[0, 1], [0, 0], [3, -1], [-1, -1], [2, 0]])
+own_logits = np.einsum("bd,bkd->bk", users, own) / temperature - own_log_q
+pool_logits = np.where(indices < 0, -np.inf, (users @ pool.T / temperature - pool_log_q)[rows[:, None], indices])
+# Columns 0 and 5 are accidental hits of rows 1 and 2.
+item_ids = np.array([12, 11, 12, 13, 14, 13, 10])
 cases = {
     "softmax": softmax_cross_entropy(s - log_q),
     "merlin": softmax_cross_entropy((users @ items.T - log_q) / temperature),
@@ -109,6 +139,9 @@ cases = {
     "nce": noise_contrastive(s, log_q),
     # The items that are somebody's positive, alone.
     "symmetric": symmetric(s[:, positives], log_q[positives], user_log_q),
+    "row_negatives": row_negatives(s - log_q, own_logits),
+    "row_negatives_of_pool": row_negatives(s - log_q, pool_logits),
+    **{f"hard_negatives_{kept}": hard_negatives(s - log_q, item_ids, kept) for kept in (1, 2, 4, 6)},
 }
 out = dict(
     numpy=np.__version__,
@@ -119,6 +152,12 @@ out = dict(
     items=items.flatten().tolist(),
     log_q=log_q.tolist(),
     user_log_q=user_log_q.tolist(),
+    item_ids=item_ids.tolist(),
+    own=own.flatten().tolist(),
+    own_log_q=own_log_q.flatten().tolist(),
+    pool=pool.flatten().tolist(),
+    pool_log_q=pool_log_q.tolist(),
+    indices=indices.flatten().tolist(),
     ranks=ranks(s - log_q),
     row_losses={name: losses.tolist() for name, losses in cases.items()},
 )

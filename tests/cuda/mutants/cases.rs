@@ -18,7 +18,7 @@ use crate::common::spec::Spec;
 use crate::common::{edges, limits, properties};
 use crate::subject::Cuda;
 use crate::support::Gpu;
-use crate::{bank, frequency, hard_negatives, kernels, oracle, parameters, sampling, table};
+use crate::{bank, frequency, hard_negatives, kernels, oracle, parameters, row_negatives, sampling, table};
 
 /// A case. Which kernels it launches is measured.
 pub(super) struct FastCase {
@@ -206,6 +206,14 @@ pub(super) static CASES: &[FastCase] = &[
     case!("hard negatives, bf16, NaN and infinity", FEW, hard_negatives::extremes::<bf16>),
     case!("hard negatives, bf16, normalized", FEW, hard_negatives::normalized::<bf16>),
     case!("hard negatives, bf16, in order", FEW, hard_negatives::orders::<bf16>),
+    case!("row negatives, f32", FEW, row_negatives::agrees::<f32>),
+    case!("row negatives, f16", MANY, row_negatives::agrees::<f16>),
+    case!("row negatives, bf16", FEW, row_negatives::agrees::<bf16>),
+    case!("row negatives, gradients of f32", FEW, row_negatives::every_gradient::<f32>),
+    case!("row negatives, gradients of f16", FEW, row_negatives::every_gradient::<f16>),
+    case!("row negatives, gradients of bf16", FEW, row_negatives::every_gradient::<bf16>),
+    case!("an index beyond the pool", FEW, row_negatives::index_beyond_the_pool),
+    case!("NaN in a row negative", FEW, row_negatives::nan_in_a_negative),
     case!("class tables", FEW, table::every_kernel),
     case!("wide class tables", FEW, table::wide),
     case!("several true classes", FEW, table::several),
