@@ -14,7 +14,7 @@ use super::specs::{
     outside, steep, symmetric, tensor_cores, weighted_mean,
 };
 use crate::common::case::Case as CommonCase;
-use crate::common::spec::Spec;
+use crate::common::spec::{RowNegativesSpec, Spec};
 use crate::common::{edges, limits, properties};
 use crate::subject::Cuda;
 use crate::support::Gpu;
@@ -206,6 +206,15 @@ pub(super) static CASES: &[FastCase] = &[
     case!("hard negatives, bf16, NaN and infinity", FEW, hard_negatives::extremes::<bf16>),
     case!("hard negatives, bf16, normalized", FEW, hard_negatives::normalized::<bf16>),
     case!("hard negatives, bf16, in order", FEW, hard_negatives::orders::<bf16>),
+    FastCase { name: "row negatives, f32 to f32", settings: FEW, run: |gpu| own_columns(gpu, F32, F32) },
+    FastCase { name: "row negatives, f32 to f16", settings: FEW, run: |gpu| own_columns(gpu, F32, F16) },
+    FastCase { name: "row negatives, f32 to bf16", settings: FEW, run: |gpu| own_columns(gpu, F32, Bf16) },
+    FastCase { name: "row negatives, f16 to f32", settings: FEW, run: |gpu| own_columns(gpu, F16, F32) },
+    FastCase { name: "row negatives, f16 to f16", settings: FEW, run: |gpu| own_columns(gpu, F16, F16) },
+    FastCase { name: "row negatives, f16 to bf16", settings: FEW, run: |gpu| own_columns(gpu, F16, Bf16) },
+    FastCase { name: "row negatives, bf16 to f32", settings: FEW, run: |gpu| own_columns(gpu, Bf16, F32) },
+    FastCase { name: "row negatives, bf16 to f16", settings: FEW, run: |gpu| own_columns(gpu, Bf16, F16) },
+    FastCase { name: "row negatives, bf16 to bf16", settings: FEW, run: |gpu| own_columns(gpu, Bf16, Bf16) },
     case!("row negatives, f32", FEW, row_negatives::agrees::<f32>),
     case!("row negatives, f16", MANY, row_negatives::agrees::<f16>),
     case!("row negatives, bf16", FEW, row_negatives::agrees::<bf16>),
@@ -296,6 +305,25 @@ pub(super) static CASES: &[FastCase] = &[
 fn whole(subject: &mut Cuda<'_>, case: &CommonCase) -> Result<(), String> {
     properties::evaluate_matches_oracle(subject, case)?;
     properties::backward_matches_oracle(subject, case)
+}
+
+/// Columns of each row's own under either link, out of a pool and without one.
+fn own_columns(gpu: &Gpu, dtype: Dtype, gradient_dtype: Dtype) -> Result<(), String> {
+    let mut subject = Cuda::new(gpu);
+    for objective in [Objective::Softmax, Objective::Sigmoid { bias: -2.0 }] {
+        for pool in [None, Some(17)] {
+            let own = RowNegativesSpec { per_row: 4, pool, wants_gradient: true };
+            let spec = Spec {
+                rows: 11,
+                objective,
+                row_negatives: Some(own),
+                ..everything(dtype, gradient_dtype, 60)
+            };
+            whole(&mut subject, &spec.build())
+                .map_err(|message| format!("{objective:?}, {pool:?}: {message}"))?;
+        }
+    }
+    Ok(())
 }
 
 /// Every objective, with gradients of log q where it has one.
