@@ -387,12 +387,13 @@ fn hardest_if_none(config: LossConfig, shape: [usize; 4]) -> LossConfig {
     if shape[2] == 0 { config.hard_negatives(shape[3] - 3).unwrap() } else { config }
 }
 
-/// Every shape under every configuration.
+/// Every shape; under every configuration if it is small.
 pub(crate) fn agrees<T: Real>(gpu: &Gpu) {
     let mut loss = InBatchLoss::new(&gpu.device, config()).unwrap();
     for (shape, pool) in SHAPES {
         let data = Rows::<T>::random(shape, pool, shape[1] as u64);
-        for config in configs() {
+        let large = shape[0].max(shape[2]) * shape[1] > 1000;
+        for config in configs().into_iter().skip(usize::from(large)).step_by(if large { 4 } else { 1 }) {
             let config = hardest_if_none(config, shape);
             loss.set_config(config).unwrap();
             loss.poison_workspace().unwrap();
@@ -412,7 +413,7 @@ fn each_row_alone_has_them_as_extra_negatives() {
 
 /// Gradients of 16 bits are those of 32, rounded.
 fn rounds<T: Real, G: Real>(gpu: &Gpu) {
-    for (shape, pool) in SHAPES {
+    for (shape, pool) in [SHAPES[0], SHAPES[2], SHAPES[4]] {
         let data = Rows::<T>::random(shape, pool, 7);
         let config = hardest_if_none(config().normalize(true), shape);
         let mut loss = InBatchLoss::new(&gpu.device, config).unwrap();
