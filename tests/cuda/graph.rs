@@ -7,7 +7,7 @@ use inbatch::cuda::cudarc::driver::sys::{CUgraphInstantiate_flags, CUstreamCaptu
 use inbatch::cuda::{Device, InBatchLoss, MemoryBank};
 use inbatch::{LearnedTemperature, LossConfig, Objective};
 
-use crate::row_negatives::{self, Rows};
+use crate::gathered::{self, Rows};
 use crate::support::{Case, Grads, OnDevice, Real, bits, gpu};
 
 const CAPACITY: usize = 10;
@@ -159,8 +159,8 @@ fn gathered_negatives_are_found_anew_in_replays() {
         [(plain, None, 4), (plain, Some(9), 4), (plain.hard_negatives(3).unwrap(), None, 0)]
     {
         let case = |seed| Rows::<f32>::random([7, 12, per_row, 3], pool, seed);
-        let mut inputs = row_negatives::OnDevice::new(&device, &case(1));
-        let mut gradients = row_negatives::Grads::<f32>::poisoned(&device, &case(1));
+        let mut inputs = gathered::OnDevice::new(&device, &case(1));
+        let mut gradients = gathered::Grads::<f32>::poisoned(&device, &case(1));
         let mut loss = InBatchLoss::new(&device, config).unwrap();
         loss.reserve(&case(1).problem()).unwrap();
         device.synchronize().unwrap();
@@ -171,7 +171,7 @@ fn gathered_negatives_are_found_anew_in_replays() {
             inputs.refill(&device, &case(seed));
             graph.launch().unwrap();
             let mut eager = InBatchLoss::new(&device, config).unwrap();
-            let expected = row_negatives::step::<f32, f32>(&device, &mut eager, &case(seed));
+            let expected = gathered::step::<f32, f32>(&device, &mut eager, &case(seed));
             assert_eq!(gradients.read(&device).0[0], expected.d_users, "{config:?}, replay {seed}");
             assert_eq!(gradients.read(&device).0[3], expected.d_negatives, "{config:?}, replay {seed}");
         }
