@@ -75,7 +75,8 @@ pub(super) fn symmetric(dtype: Dtype, gradient_dtype: Dtype, dim: usize) -> Spec
 }
 
 pub(super) fn outside() -> Spec {
-    Spec { log_q_inside: false, corrected: false, logq_scale: 0.2, ..symmetric(F32, F32, 24) }
+    let plain = Spec { log_q_inside: false, corrected: false, logq_scale: 0.2, ..symmetric(F32, F32, 24) };
+    Spec { weights: true, upstream: true, reduction: Reduction::None, ..plain }
 }
 
 pub(super) fn metrics() -> Spec {
