@@ -14,22 +14,19 @@ pub(crate) struct Limits {
     pub dim: usize,
     /// Cases of each property.
     pub cases: u32,
-    /// Whether the backend has negatives of one row each, and whether it keeps the hardest alone.
-    pub row_negatives: bool,
-    pub hard_negatives: bool,
 }
 
 impl Limits {
     /// For a backend that runs at the machine's speed. `INBATCH_CASES` raises the number of cases.
     pub(crate) fn full() -> Self {
         let cases = cases_from("INBATCH_CASES", 256);
-        Self { rows: 150, columns: 600, dim: 200, cases, row_negatives: true, hard_negatives: true }
+        Self { rows: 150, columns: 600, dim: 200, cases }
     }
 
     /// For an emulated device. `INBATCH_EMULATED_CASES` raises the number of cases.
     pub(crate) fn emulated() -> Self {
         let cases = cases_from("INBATCH_EMULATED_CASES", 32);
-        Self { rows: 40, columns: 100, dim: 40, cases, row_negatives: true, hard_negatives: true }
+        Self { rows: 40, columns: 100, dim: 40, cases }
     }
 }
 
@@ -188,10 +185,10 @@ impl Spec {
                         || std::mem::discriminant(&objective) == std::mem::discriminant(&one_sided)
                 });
                 let alone = symmetric.is_some();
-                let row_negatives = choices.0.filter(|_| limits.row_negatives && !alone);
+                let row_negatives = choices.0.filter(|_| !alone);
                 // Fewer than the batch alone has, so that a case without its other columns is one too.
                 let most = rows + offset + surplus - 1;
-                let all_columns = !limits.hard_negatives || alone || row_negatives.is_some() || most == 0;
+                let all_columns = alone || row_negatives.is_some() || most == 0;
                 let hard_negatives = choices.1.filter(|_| !all_columns).map(|k| k.min(most));
                 let corrected_log_q = objective == Objective::CorrectedLogQ;
                 let log_q = match objective {

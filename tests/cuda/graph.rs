@@ -7,6 +7,7 @@ use inbatch::cuda::cudarc::driver::sys::{CUgraphInstantiate_flags, CUstreamCaptu
 use inbatch::cuda::{Device, InBatchLoss, MemoryBank};
 use inbatch::{LearnedTemperature, LossConfig, Objective};
 
+use crate::row_negatives::{self, Rows};
 use crate::support::{Case, Grads, OnDevice, Real, bits, gpu};
 
 const CAPACITY: usize = 10;
@@ -139,6 +140,40 @@ fn learnt_parameters_move_in_replays() {
             assert_eq!((temperature, bias), (eager.temperature().unwrap(), eager.bias().unwrap()));
             assert_ne!(temperature, last, "nothing was learnt");
             last = temperature;
+        }
+        drop(graph);
+    }
+    drop(gpu);
+}
+
+/// Row negatives of either kind and the hardest negatives: what is gathered is gathered anew in each replay.
+#[test]
+fn gathered_negatives_are_found_anew_in_replays() {
+    let gpu = gpu();
+    let context = CudaContext::new(0).unwrap();
+    // SAFETY: each buffer below is used on one stream only.
+    unsafe { context.disable_event_tracking() };
+    let device = Device::on_stream(context.new_stream().unwrap()).unwrap();
+    let plain = LossConfig::new(0.2).unwrap().normalize(true);
+    for (config, pool, per_row) in
+        [(plain, None, 4), (plain, Some(9), 4), (plain.hard_negatives(3).unwrap(), None, 0)]
+    {
+        let case = |seed| Rows::<f32>::random([7, 12, per_row, 3], pool, seed);
+        let mut inputs = row_negatives::OnDevice::new(&device, &case(1));
+        let mut gradients = row_negatives::Grads::<f32>::poisoned(&device, &case(1));
+        let mut loss = InBatchLoss::new(&device, config).unwrap();
+        loss.reserve(&case(1).problem()).unwrap();
+        device.synchronize().unwrap();
+        device.stream().begin_capture(CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL).unwrap();
+        loss.step(&inputs.batch(&case(1)), &mut gradients.view()).unwrap();
+        let graph = device.stream().end_capture(CUgraphInstantiate_flags(0)).unwrap().expect("a graph");
+        for seed in 1..4 {
+            inputs.refill(&device, &case(seed));
+            graph.launch().unwrap();
+            let mut eager = InBatchLoss::new(&device, config).unwrap();
+            let expected = row_negatives::step::<f32, f32>(&device, &mut eager, &case(seed));
+            assert_eq!(gradients.read(&device).0[0], expected.d_users, "{config:?}, replay {seed}");
+            assert_eq!(gradients.read(&device).0[3], expected.d_negatives, "{config:?}, replay {seed}");
         }
         drop(graph);
     }

@@ -3,14 +3,14 @@
 use inbatch::cuda::{Kernels, Plan};
 use inbatch::{Dtype, Objective, Reduction};
 
-use crate::common::spec::{BankSpec, Spec};
+use crate::common::spec::{BankSpec, RowNegativesSpec, Spec};
 use crate::common::subject::Subject;
 use crate::common::{Limits, case::Case, edges, properties};
-use crate::subject::{Cuda, supported};
+use crate::subject::Cuda;
 use crate::support::{Gpu, gpu};
 
 fn limits(gpu: &Gpu) -> Limits {
-    supported(if gpu.emulator.is_some() { Limits::emulated() } else { Limits::full() })
+    if gpu.emulator.is_some() { Limits::emulated() } else { Limits::full() }
 }
 
 fn random_cases(mut property: impl FnMut(&mut Cuda<'_>, &Case) -> Result<(), String>) {
@@ -142,6 +142,25 @@ fn each_shape(gpu: &Gpu, change: impl Fn(&mut Spec), check: impl Fn(&mut Cuda<'_
 fn matches_oracle(cuda: &mut Cuda<'_>, case: &Case) {
     properties::step_matches_oracle(cuda, case)
         .unwrap_or_else(|why| panic!("{} {}: {why}", case.dim, case.dtype));
+}
+
+/// One partial result more than the sweep's: in f32, whatever the tensor cores read.
+#[test]
+fn row_negatives_beside_tensor_cores() {
+    let gpu = gpu();
+    for (per_row, pool) in [(5, None), (33, None), (9, Some(20))] {
+        let own = RowNegativesSpec { per_row, pool, wants_gradient: true };
+        each_shape(
+            &gpu,
+            |spec| spec.row_negatives = Some(own.clone()),
+            |cuda, case| {
+                properties::backward_matches_oracle(cuda, case).unwrap();
+                properties::halves_equal_step(cuda, case).unwrap();
+            },
+        );
+    }
+    let ran = |name: &str| gpu.device.counters().launches.iter().any(|(kernel, n)| *kernel == name && *n > 0);
+    assert!(ran("stream_mma_forward_1024_bf16") && ran("row_negative_partial_bf16"));
 }
 
 #[test]

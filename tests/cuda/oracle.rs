@@ -130,6 +130,7 @@ fn every_kernel_that_ships() {
     crate::sampling::every_kernel(&gpu);
     crate::table::every_kernel(&gpu);
     crate::hard_negatives::every_kernel(&gpu);
+    crate::row_negatives::every_kernel(&gpu);
     let ran: BTreeSet<_> =
         gpu.device.counters().launches.into_iter().filter(|(_, n)| *n > 0).map(|(name, _)| name).collect();
     let ships = entries();

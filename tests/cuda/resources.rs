@@ -7,6 +7,7 @@ use inbatch::LossConfig;
 use inbatch::cuda::{Device, InBatchLoss, TableBatch, TableGradients, TableLoss};
 use inbatch::table::{TableConfig, TableShape};
 
+use crate::row_negatives::{self, Rows};
 use crate::support::{Case, Grads, OnDevice, Real, Results, gpu, step, step_with};
 
 fn config() -> LossConfig {
@@ -80,6 +81,104 @@ fn a_table_step_allocates_what_was_announced_and_then_nothing() {
         assert_eq!(gpu.device.counters().allocations, reserved.allocations, "no call allocated");
         drop(loss);
         assert_eq!(gpu.device.counters().allocated_bytes, before.allocated_bytes, "everything is given back");
+    }
+}
+
+/// Of their own, out of a pool, and the hardest of all.
+fn gathering() -> [(LossConfig, Rows<f32>); 3] {
+    let case = |per_row, pool| Rows::random([70, 40, per_row, 11], pool, 1);
+    let hardest = config().hard_negatives(20).unwrap();
+    [(config(), case(9, None)), (config(), case(9, Some(33))), (hardest, case(0, None))]
+}
+
+#[test]
+fn a_step_of_gathered_negatives_allocates_what_was_announced_and_then_nothing() {
+    let gpu = gpu();
+    for (config, data) in gathering() {
+        let before = gpu.device.counters();
+        let mut loss = InBatchLoss::new(&gpu.device, config).unwrap();
+        let announced = loss.workspace_bytes(&data.problem()) as u64;
+        assert_eq!(loss.plan(&data.problem()).workspace_bytes() as u64, announced);
+        loss.reserve(&data.problem()).unwrap();
+        let reserved = gpu.device.counters();
+        assert_eq!(reserved.allocated_bytes - before.allocated_bytes, announced);
+        row_negatives::step::<f32, f32>(&gpu.device, &mut loss, &data);
+        let inputs = row_negatives::OnDevice::new(&gpu.device, &data);
+        loss.evaluate(&inputs.batch(&data)).unwrap();
+        loss.forward(&inputs.batch(&data)).unwrap();
+        let mut gradients = row_negatives::Grads::<f32>::poisoned(&gpu.device, &data);
+        loss.backward(&inputs.batch(&data), None, &mut gradients.view()).unwrap();
+        assert_eq!(gpu.device.counters().allocations, reserved.allocations, "no call allocated");
+        drop(loss);
+        assert_eq!(gpu.device.counters().allocated_bytes, before.allocated_bytes, "everything is given back");
+    }
+}
+
+/// A float or an id for each row negative, no float for each of their dimensions; and D floats for each row of a pool.
+#[test]
+fn bytes_of_gathered_negatives_grow_linearly() {
+    let gpu = gpu();
+    let mut loss = InBatchLoss::new(&gpu.device, config()).unwrap();
+    let base = Rows::<f32>::random([1, 64, 1, 0], None, 1).problem();
+    let bytes = |loss: &InBatchLoss, n: usize, row_negatives: usize, pool: Option<usize>| {
+        let problem = inbatch::Problem { rows: n, batch_columns: n + 2, row_negatives, pool, ..base };
+        loss.workspace_bytes(&problem)
+    };
+    let n = 1 << 17;
+    let none = bytes(&loss, n, 0, None);
+    let each = |per_row, pool| bytes(&loss, n, per_row, pool) - none;
+    // z, bias, id and norm of each negative; m, l and O of each row.
+    assert_eq!(each(50, None), n * (50 * (4 + 4 + 8 + 8) + 4 + 4 + 64 * 4));
+    // z and place of each; bias, id, norm and sums of each row of the pool.
+    let pool = 1 << 18;
+    let rows = n * (50 * (4 + 4) + 4 + 4 + 64 * 4);
+    assert_eq!(each(50, Some(pool)), rows + pool * (4 + 8 + 8 + 4 + 64 * 4));
+    // Both sweeps are replaced: z, place and what mining keeps of each split.
+    loss.set_config(config().hard_negatives(50).unwrap()).unwrap();
+    let (a, b) = (bytes(&loss, n, 0, None), bytes(&loss, 2 * n, 0, None));
+    assert!((b as f64 / a as f64 - 2.0).abs() < 0.01 && a < none + n * 50 * (4 + 4 + 8) + n, "{a} {b}");
+}
+
+#[test]
+fn every_kernel_of_gathered_negatives_by_name() {
+    let gpu = gpu();
+    let stream = ["stream_forward_64_f32", "stream_backward_64_f32"];
+    let row_negatives = ["row_negative_logits_f32", "row_negative_partial_f32"];
+    let own = ["prepare_columns_f32", "row_negative_gradients_f32_f32"];
+    let pool = [
+        "prepare_columns_f32",
+        "row_negative_places",
+        "row_negative_backward_f32",
+        "column_gradients_f32_f32",
+    ];
+    let hardest = [
+        "hard_negatives_f32",
+        "hard_negatives_merge",
+        "row_negative_partial_f32",
+        "row_negative_backward_f32",
+    ];
+    let expected = [
+        [&stream[..], &row_negatives, &own].concat(),
+        [&stream[..], &row_negatives, &pool].concat(),
+        hardest.to_vec(),
+    ];
+    for ((config, data), expected) in gathering().into_iter().zip(expected) {
+        let always = [
+            "column_gradients_f32_f32",
+            "merge_partials",
+            "objective_rows",
+            "prepare_columns_f32",
+            "prepare_rows_f32",
+            "reduce_losses",
+            "reduce_terms",
+            "row_gradients_f32_f32",
+        ];
+        let mut counts = BTreeMap::new();
+        always.into_iter().chain(expected).for_each(|name| *counts.entry(name.to_owned()).or_insert(0) += 1);
+        let before = launches(&gpu.device);
+        let mut loss = InBatchLoss::new(&gpu.device, config).unwrap();
+        row_negatives::step::<f32, f32>(&gpu.device, &mut loss, &data);
+        assert_eq!(since(&gpu.device, &before), counts.into_iter().collect::<Vec<_>>());
     }
 }
 

@@ -2,7 +2,7 @@
 //! negatives: the oracle of each row alone, added up, knows nothing of how they are gathered.
 
 use half::{bf16, f16};
-use inbatch::cuda::{self, InBatchLoss};
+use inbatch::cuda::{self, Device, InBatchLoss};
 use inbatch::{LogQOrder, LossConfig, Metrics, Objective, PositiveCorrection, Problem, oracle};
 
 use crate::support::{Gpu, Random, Real, Slice, gpu};
@@ -61,7 +61,7 @@ impl<T: Real> Rows<T> {
         }
     }
 
-    fn problem(&self) -> Problem {
+    pub(crate) fn problem(&self) -> Problem {
         Problem {
             rows: self.rows,
             dim: self.dim,
@@ -172,8 +172,8 @@ pub(crate) struct OnDevice<T> {
 }
 
 impl<T: Real> OnDevice<T> {
-    pub(crate) fn new(gpu: &Gpu, data: &Rows<T>) -> Self {
-        let stream = gpu.device.stream();
+    pub(crate) fn new(device: &Device, data: &Rows<T>) -> Self {
+        let stream = device.stream();
         // Empty parts get one element that is not used.
         let store = |values: &[T]| stream.clone_htod(&[values, &[T::from_f32(f32::NAN)]].concat()).unwrap();
         let each = [&data.users, &data.items, &data.extra, &data.negatives];
@@ -187,6 +187,24 @@ impl<T: Real> OnDevice<T> {
                 .map(|indices| stream.clone_htod(&[&indices[..], &[i32::MAX]].concat()).unwrap()),
             weights: stream.clone_htod(&data.weights).unwrap(),
         }
+    }
+
+    /// Overwrites everything in place, so that a captured graph sees it.
+    pub(crate) fn refill(&mut self, device: &Device, data: &Rows<T>) {
+        let stream = device.stream();
+        let each = [&data.users, &data.items, &data.extra, &data.negatives];
+        for (slice, values) in self.embeddings.iter_mut().zip(each) {
+            stream.memcpy_htod(values, slice).unwrap();
+        }
+        for at in 0..3 {
+            stream.memcpy_htod(&data.log_q[at], &mut self.log_q[at]).unwrap();
+            stream.memcpy_htod(&data.item_ids[at], &mut self.item_ids[at]).unwrap();
+        }
+        if let (Some(slice), Some(indices)) = (&mut self.indices, &data.indices) {
+            stream.memcpy_htod(indices, slice).unwrap();
+        }
+        stream.memcpy_htod(&data.weights, &mut self.weights).unwrap();
+        stream.synchronize().unwrap();
     }
 
     /// One segment's embeddings with their fields.
@@ -207,6 +225,9 @@ impl<T: Real> OnDevice<T> {
                 .item_ids(self.item_ids[0].slice(..items))
                 .weights(&self.weights)
                 .extra(self.segment(data, 1));
+        if data.per_row == 0 {
+            return batch;
+        }
         let (negatives, per_row) = (self.segment(data, 2), data.per_row);
         batch.row_negatives(match &self.indices {
             Some(indices) => {
@@ -221,15 +242,17 @@ impl<T: Real> OnDevice<T> {
 pub(crate) struct Grads<G> {
     embeddings: [Slice<G>; 4],
     log_q: [Slice<f32>; 3],
+    has_own: bool,
 }
 
 impl<G: Real> Grads<G> {
-    pub(crate) fn poisoned<T: Real>(gpu: &Gpu, data: &Rows<T>) -> Self {
-        let stream = gpu.device.stream();
+    pub(crate) fn poisoned<T: Real>(device: &Device, data: &Rows<T>) -> Self {
+        let stream = device.stream();
         let lengths = [&data.users, &data.items, &data.extra, &data.negatives].map(|values| values.len());
         Self {
             embeddings: lengths.map(|n| stream.clone_htod(&vec![G::from_f32(f32::NAN); n + 1]).unwrap()),
             log_q: data.log_q.each_ref().map(|v| stream.clone_htod(&vec![f32::NAN; v.len() + 1]).unwrap()),
+            has_own: data.per_row > 0,
         }
     }
 
@@ -242,31 +265,30 @@ impl<G: Real> Grads<G> {
             let len = slice.len() - 1;
             slice.slice_mut(..len)
         });
-        cuda::Gradients::new(users, items)
-            .extra(extra)
-            .log_q(log_q)
-            .extra_log_q(extra_log_q)
-            .row_negatives(negatives)
-            .row_negatives_log_q(negatives_log_q)
+        let gradients = cuda::Gradients::new(users, items).extra(extra).log_q(log_q).extra_log_q(extra_log_q);
+        if !self.has_own {
+            return gradients;
+        }
+        gradients.row_negatives(negatives).row_negatives_log_q(negatives_log_q)
     }
 
-    fn read(&self, gpu: &Gpu) -> ([Vec<f64>; 4], [Vec<f64>; 3]) {
-        fn host<S: Real>(gpu: &Gpu, slice: &Slice<S>) -> Vec<f64> {
-            let mut values = wide(&gpu.device.stream().clone_dtoh(slice).unwrap());
+    pub(crate) fn read(&self, device: &Device) -> ([Vec<f64>; 4], [Vec<f64>; 3]) {
+        fn host<S: Real>(device: &Device, slice: &Slice<S>) -> Vec<f64> {
+            let mut values = wide(&device.stream().clone_dtoh(slice).unwrap());
             assert!(values.pop().unwrap().is_nan(), "written beyond the end");
             values
         }
-        let embeddings = self.embeddings.each_ref().map(|slice| host(gpu, slice));
-        (embeddings, self.log_q.each_ref().map(|slice| host(gpu, slice)))
+        let embeddings = self.embeddings.each_ref().map(|slice| host(device, slice));
+        (embeddings, self.log_q.each_ref().map(|slice| host(device, slice)))
     }
 }
 
 /// One step of a loss object.
-pub(crate) fn step<T: Real, G: Real>(gpu: &Gpu, loss: &mut InBatchLoss, data: &Rows<T>) -> Results {
-    let inputs = OnDevice::new(gpu, data);
-    let mut gradients = Grads::<G>::poisoned(gpu, data);
+pub(crate) fn step<T: Real, G: Real>(device: &Device, loss: &mut InBatchLoss, data: &Rows<T>) -> Results {
+    let inputs = OnDevice::new(device, data);
+    let mut gradients = Grads::<G>::poisoned(device, data);
     let output = loss.step(&inputs.batch(data), &mut gradients.view()).unwrap();
-    let ([d_users, d_items, d_extra, d_negatives], d_log_q) = gradients.read(gpu);
+    let ([d_users, d_items, d_extra, d_negatives], d_log_q) = gradients.read(device);
     let counts = output.metrics().ok().map(|metrics| {
         let Metrics { ranks, negatives, excluded, .. } = metrics;
         [ranks, negatives, excluded]
@@ -349,22 +371,32 @@ fn configs() -> Vec<LossConfig> {
     ]
 }
 
-fn agrees<T: Real>(gpu: &Gpu) {
-    // Fewer and more negatives than a warp, dimensions below and above what a lane sums at once.
-    let shapes = [
-        ([5, 7, 3, 4], None),
-        ([3, 300, 37, 1], None),
-        ([6, 9, 5, 3], Some(8)),
-        ([70, 130, 33, 2], Some(45)),
-    ];
+/// Fewer and more negatives than a warp, dimensions below and above what a lane sums at once; rows, dimension, negatives of
+/// each, extra negatives, and the size of the pool.
+/// None of their own: the hardest of the others.
+const SHAPES: [([usize; 4], Option<usize>); 6] = [
+    ([5, 7, 3, 4], None),
+    ([3, 300, 37, 1], None),
+    ([6, 9, 5, 3], Some(8)),
+    ([70, 130, 33, 2], Some(45)),
+    ([9, 270, 0, 6], None),
+    ([70, 20, 0, 90], None),
+];
+
+fn hardest_if_none(config: LossConfig, shape: [usize; 4]) -> LossConfig {
+    if shape[2] == 0 { config.hard_negatives(shape[3] - 3).unwrap() } else { config }
+}
+
+/// Every shape under every configuration.
+pub(crate) fn agrees<T: Real>(gpu: &Gpu) {
     let mut loss = InBatchLoss::new(&gpu.device, config()).unwrap();
-    for (shape, pool) in shapes {
+    for (shape, pool) in SHAPES {
         let data = Rows::<T>::random(shape, pool, shape[1] as u64);
         for config in configs() {
+            let config = hardest_if_none(config, shape);
             loss.set_config(config).unwrap();
-            loss.tensor_cores(false);
             loss.poison_workspace().unwrap();
-            let found = step::<T, f32>(gpu, &mut loss, &data);
+            let found = step::<T, f32>(&gpu.device, &mut loss, &data);
             found.check(&by_rows(config, &data), 2e-5, &format!("{shape:?} {pool:?} {config:?}"));
         }
     }
@@ -376,4 +408,142 @@ fn each_row_alone_has_them_as_extra_negatives() {
     agrees::<f32>(&gpu);
     agrees::<f16>(&gpu);
     agrees::<bf16>(&gpu);
+}
+
+/// Gradients of 16 bits are those of 32, rounded.
+fn rounds<T: Real, G: Real>(gpu: &Gpu) {
+    for (shape, pool) in SHAPES {
+        let data = Rows::<T>::random(shape, pool, 7);
+        let config = hardest_if_none(config().normalize(true), shape);
+        let mut loss = InBatchLoss::new(&gpu.device, config).unwrap();
+        let wide_gradients = step::<T, f32>(&gpu.device, &mut loss, &data);
+        let rounded = |values: &[f64]| {
+            let rounded: Vec<G> = values.iter().map(|x| G::from_f32(*x as f32)).collect();
+            wide(&rounded)
+        };
+        let found = step::<T, G>(&gpu.device, &mut loss, &data);
+        assert_eq!(found.d_negatives, rounded(&wide_gradients.d_negatives));
+        assert_eq!(found.d_users, rounded(&wide_gradients.d_users));
+        assert_eq!(found.d_log_q, wide_gradients.d_log_q);
+    }
+}
+
+/// Each kernel of row_negatives.cu in each of its types.
+pub(crate) fn every_kernel(gpu: &Gpu) {
+    agrees::<f32>(gpu);
+    agrees::<f16>(gpu);
+    agrees::<bf16>(gpu);
+    every_gradient::<f32>(gpu);
+    every_gradient::<f16>(gpu);
+    every_gradient::<bf16>(gpu);
+}
+
+/// The types that gradients are rounded to.
+pub(crate) fn every_gradient<T: Real>(gpu: &Gpu) {
+    rounds::<T, f16>(gpu);
+    rounds::<T, bf16>(gpu);
+}
+
+#[test]
+fn gradients_of_every_type() {
+    let gpu = gpu();
+    every_gradient::<f32>(&gpu);
+    every_gradient::<f16>(&gpu);
+    every_gradient::<bf16>(&gpu);
+}
+
+/// Losses and user gradients of all rows but one.
+fn others(results: &Results, row: usize, dim: usize) -> (Vec<u64>, Vec<u64>) {
+    let bits = |values: &[f64], each: usize| {
+        let rows = values.chunks_exact(each).enumerate().filter(|(i, _)| *i != row);
+        rows.flat_map(|(_, values)| values.iter().map(|x| x.to_bits())).collect()
+    };
+    (bits(&results.row_losses, 1), bits(&results.d_users, dim))
+}
+
+/// An index beyond the pool makes its row NaN. No other row sees it, and nothing is read or written out of bounds.
+pub(crate) fn index_beyond_the_pool(gpu: &Gpu) {
+    let (shape, dim) = ([6, 40, 5, 3], 40);
+    for config in [config(), config().normalize(true).exclude_same_item(true)] {
+        for outside in [8, 9, i32::MAX] {
+            let mut data = Rows::<f32>::random(shape, Some(8), 3);
+            let mut loss = InBatchLoss::new(&gpu.device, config).unwrap();
+            let clean = step::<f32, f32>(&gpu.device, &mut loss, &data);
+            data.indices.as_mut().unwrap()[2 * 5 + 1] = outside;
+            let found = step::<f32, f32>(&gpu.device, &mut loss, &data);
+            assert_eq!(others(&found, 2, dim), others(&clean, 2, dim));
+            assert!(found.row_losses[2].is_nan() && found.loss.is_nan());
+            assert!(found.d_users[2 * dim..3 * dim].iter().all(|x| x.is_nan()));
+        }
+        // A pool without rows, named all the same.
+        let mut data = Rows::<f32>::random(shape, Some(1), 3);
+        data.indices.as_mut().unwrap().fill(-1);
+        data.indices.as_mut().unwrap()[2 * 5] = 0;
+        data.negatives.clear();
+        data.log_q[2].clear();
+        data.item_ids[2].clear();
+        let found = step::<f32, f32>(&gpu.device, &mut InBatchLoss::new(&gpu.device, config).unwrap(), &data);
+        assert!(found.row_losses.iter().enumerate().all(|(i, loss)| loss.is_nan() == (i == 2)));
+    }
+}
+
+#[test]
+fn an_index_beyond_the_pool_is_nan_in_its_row() {
+    index_beyond_the_pool(&gpu());
+}
+
+/// NaN among the negatives of a row stays in that row's loss and gradient, and in that negative's own.
+pub(crate) fn nan_in_a_negative(gpu: &Gpu) {
+    let (row, dim) = (1, 9);
+    for config in [config(), config().normalize(true), configs()[8]] {
+        let mut loss = InBatchLoss::new(&gpu.device, config).unwrap();
+        let mut data = Rows::<f32>::random([5, dim, 4, 3], None, 3);
+        // Nobody's positive.
+        data.item_ids[2].fill(1 << 40);
+        let clean = step::<f32, f32>(&gpu.device, &mut loss, &data);
+        let mut dirty = data.clone();
+        dirty.negatives[(row * 4 + 2) * dim] = f32::NAN;
+        let found = step::<f32, f32>(&gpu.device, &mut loss, &dirty);
+        assert_eq!(others(&found, row, dim), others(&clean, row, dim));
+        assert!(found.row_losses[row].is_nan());
+        let elsewhere = |results: &Results| {
+            let values = results.d_negatives.chunks_exact(4 * dim).enumerate();
+            values.filter(|(i, _)| *i != row).flat_map(|(_, d)| d.to_vec()).collect::<Vec<_>>()
+        };
+        assert_eq!(elsewhere(&found), elsewhere(&clean));
+        // The same in a row of weight 0: nothing at all has changed but its log-sum-exp.
+        let idle = 5 / 2;
+        let mut dirty = data.clone();
+        dirty.negatives[idle * 4 * dim..(idle + 1) * 4 * dim].fill(f32::NAN);
+        let found = step::<f32, f32>(&gpu.device, &mut loss, &dirty);
+        assert_eq!(found.tensors()[2..], clean.tensors()[2..]);
+        assert_eq!((found.loss, &found.row_losses), (clean.loss, &clean.row_losses));
+        let own = &found.d_negatives[idle * 4 * dim..(idle + 1) * 4 * dim];
+        assert!(own.iter().chain(&found.d_users[idle * dim..(idle + 1) * dim]).all(|x| *x == 0.0));
+    }
+}
+
+#[test]
+fn nan_in_a_negative_stays_in_its_row() {
+    nan_in_a_negative(&gpu());
+}
+
+#[test]
+fn any_order_of_blocks_gives_the_same_bits() {
+    let gpu = gpu();
+    let Some(emulator) = gpu.emulator else {
+        println!("SKIPPED: only the emulator can choose the order");
+        return;
+    };
+    for (shape, pool) in SHAPES {
+        let data = Rows::<f32>::random(shape, pool, 5);
+        let config = hardest_if_none(config().normalize(true), shape);
+        let mut loss = InBatchLoss::new(&gpu.device, config).unwrap();
+        let first = step::<f32, f32>(&gpu.device, &mut loss, &data);
+        for seed in ["1", "2"] {
+            emulator.set("seed", seed).unwrap();
+            assert_eq!(step::<f32, f32>(&gpu.device, &mut loss, &data), first, "order {seed}");
+        }
+        emulator.set("seed", "0").unwrap();
+    }
 }

@@ -3,16 +3,10 @@
 use inbatch::Result;
 use inbatch::cuda::{self, InBatchLoss, MemoryBank, View};
 
-use crate::common::Limits;
 use crate::common::case::{Case, Items};
 use crate::common::subject::{GradientResults, Results, Subject, narrow, widen};
 use crate::support::{Gpu, Real, Slice};
 use crate::with_dtype;
-
-/// What the backend does not have yet is not drawn.
-pub(crate) fn supported(limits: Limits) -> Limits {
-    Limits { row_negatives: false, hard_negatives: false, ..limits }
-}
 
 /// One loss object for all cases of a property, as a trainer has: what an earlier call left in the workspace must
 /// not matter.

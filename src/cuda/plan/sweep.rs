@@ -253,7 +253,7 @@ mod tests {
                     for dim in [1, 64, 65, 256, 257, 1024] {
                         let hardware = Hardware::new((7, 5), multiprocessors);
                         let plan = Plan::new(&hardware, &problem(1, 1, dim, Dtype::F32), &config());
-                        let sweep = plan.sweep_by(plan.kernels(), Mode::Forward, owned, streamed);
+                        let sweep = plan.simt(Mode::Forward, owned, streamed);
                         let tiles = streamed.div_ceil(SIMT_TILE);
                         let splits = sweep.blocks[1];
                         assert!(splits * sweep.tiles_per_split >= tiles, "{sweep:?}");
