@@ -67,7 +67,7 @@ __device__ __forceinline__ void column_gradients(const ColumnGradientsArguments&
         return;
     }
     // First, while little is alive: its divisions are calls, and registers would be spilled around them.
-    const Parts parts = a.cut.parts(column);
+    const Parts parts = a.cut.parts_of<T>(column);
     __builtin_assume(parts.count > 0); // or the loops below would be compiled once more for none
     const float temperature = a.log_q == nullptr ? 0.0f : 1.0f / a.scalars->inverse_temperature;
     const int dim = a.columns.dim;
