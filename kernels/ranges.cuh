@@ -50,6 +50,15 @@ struct Cut {
         return ranges % owner_tiles == 0 ? range : owner_tile + range;
     }
 
+    // The partials of an owner whose embeddings are T's. Tensor cores, whose sweeps are cut into ranges, read no f32.
+    template <typename T>
+    __device__ __forceinline__ Parts parts_of(i64 owner) const {
+        if constexpr (sizeof(T) == sizeof(float)) {
+            __builtin_assume(ranges == 0);
+        }
+        return parts(owner);
+    }
+
     __device__ __forceinline__ Parts parts(i64 owner) const {
         if (ranges == 0) {
             return Parts{owner, owners, splits};

@@ -270,7 +270,7 @@ __device__ __forceinline__ void row_gradients(const RowGradientsArguments& a) {
     const bool counts = g != 0.0f;
     const float negative = counts ? g * a.a[row] : 0.0f;
     const float positive = counts ? g * a.b[row] : 0.0f;
-    const float* output = a.output + a.cut.parts(row).first * a.dim;
+    const float* output = a.output + a.cut.parts_of<T>(row).first * a.dim;
     auto difference = [&](int d) { // tau du_i
         const float pull = negative == 0.0f ? 0.0f : negative * output[d];
         return positive == 0.0f ? pull : fmaf(-positive, unit(item[d], item_norm), pull);

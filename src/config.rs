@@ -238,8 +238,8 @@ impl LossConfig {
 
     /// Averages the loss of users against items and that of items against users (CLIP, sentence-transformers'
     /// `MultipleNegativesSymmetricRankingLoss`): row i's loss is the mean of user i's among the items and item i's among
-    /// the users. Items and users of the batch alone: as many items as users, no extra negatives, no bank. Log q may be
-    /// given for the items ([`Batch::log_q`](crate::Batch::log_q)), for the users
+    /// the users. Items and users of the batch alone: as many items as users, no extra negatives, no bank, no
+    /// negatives of each row's own, no [`LossConfig::hard_negatives`]. Log q may be given for the items ([`Batch::log_q`](crate::Batch::log_q)), for the users
     /// ([`Batch::user_log_q`](crate::Batch::user_log_q)), or for both. What is excluded is excluded either way. For
     /// [`Objective::Softmax`], [`Objective::AdditiveMargin`] and [`Objective::Decoupled`]. Counts and log-sum-exp are
     /// those of the users' rows. A user of weight 0 stays a negative of the items.

@@ -12,9 +12,10 @@ use crate::objective::sampled_softmax_at;
 pub struct Metrics {
     /// `[B]` negatives with `z_ij > z_i+`: 0 for a positive on top.
     pub ranks: Vec<u32>,
-    /// `[B]` negatives left after exclusion, those at -inf left out.
+    /// `[B]` negatives left after exclusion, those at -inf left out; at most as many as
+    /// [`LossConfig::hard_negatives`](crate::LossConfig::hard_negatives) keeps.
     pub negatives: Vec<u32>,
-    /// `[B]` columns excluded by item id or user id.
+    /// `[B]` columns, and negatives of the row's own, excluded by item id or user id.
     pub excluded: Vec<u32>,
     /// `[B]` `P+ = e^{z+} / (e^{z+} + sum_j e^{z_ij})`; under the sigmoid link `sigmoid(z+)`.
     pub positive_probabilities: Vec<f32>,

@@ -4,14 +4,14 @@ use super::backward::{ColumnGradients, ColumnSweep};
 use super::cells::{Source, cells_per_row};
 use super::columns::Columns;
 use super::forward::RowSweep;
+use super::output::Output;
 use super::row_negatives::check_indices;
 use super::rows::symmetric_coefficients;
 use super::tiles::{RowPartition, lanes};
 use super::workspace::Workspace;
 use crate::cpu::{Batch, Gradients, View};
-use crate::metrics::positive_probabilities;
 use crate::problem::check_length;
-use crate::{Element, Error, LossConfig, Metrics, Objective, Problem, Reduction, Result};
+use crate::{Element, Error, LossConfig, Objective, Problem, Reduction, Result};
 
 /// In-batch sampled softmax on the CPU.
 ///
@@ -31,15 +31,15 @@ use crate::{Element, Error, LossConfig, Metrics, Objective, Problem, Reduction, 
 /// the last bits.
 #[derive(Debug)]
 pub struct InBatchLoss {
-    config: LossConfig,
-    workspace: Workspace,
+    pub(super) config: LossConfig,
+    pub(super) workspace: Workspace,
     /// The same with users and items exchanged, for a symmetric loss.
     exchanged: Workspace,
     /// The last call's problem; its rows are what [`Output`] shows.
-    problem: Option<Problem>,
-    loss: Option<f32>,
-    d_inverse_temperature: Option<f32>,
-    d_bias: Option<f32>,
+    pub(super) problem: Option<Problem>,
+    pub(super) loss: Option<f32>,
+    pub(super) d_inverse_temperature: Option<f32>,
+    pub(super) d_bias: Option<f32>,
     /// What `backward` may build upon.
     saved: Saved,
 }
@@ -54,12 +54,6 @@ enum Saved {
         /// The partition's column tiles: the bank may change before the backward.
         column_tiles: usize,
     },
-}
-
-/// What a call left in the loss object's workspace.
-#[derive(Debug)]
-pub struct Output<'a> {
-    of: &'a InBatchLoss,
 }
 
 impl InBatchLoss {
@@ -379,72 +373,5 @@ fn check_probabilities<T: Element>(
     match positives.into_iter().find(|(_, log_q)| log_q.is_nan() || **log_q >= 0.0) {
         Some((row, log_q)) => Err(Error::NotAProbability { row, log_q: *log_q }),
         None => Ok(()),
-    }
-}
-
-impl Output<'_> {
-    fn rows<'a>(&'a self, buffer: &'a [f32]) -> &'a [f32] {
-        &buffer[..self.of.problem.map_or(0, |problem| problem.rows)]
-    }
-
-    /// The reduced loss.
-    ///
-    /// # Errors
-    /// [`Error::NoScalarLoss`] under [`Reduction::None`].
-    pub fn loss(&self) -> Result<f32> {
-        self.of.loss.ok_or(Error::NoScalarLoss)
-    }
-
-    /// `[B]` row losses, times the row weights.
-    pub fn row_losses(&self) -> &[f32] {
-        self.rows(&self.of.workspace.forward.row_losses)
-    }
-
-    /// `[B]` log-sum-exp over the negatives, -inf for a row without any; `sum_j softplus(z_ij)` under the sigmoid link.
-    pub fn log_sum_exp(&self) -> &[f32] {
-        self.rows(&self.of.workspace.forward.log_sum_exp)
-    }
-
-    /// `[B]` logits of the positives, corrected by log q if the configuration says so.
-    pub fn z_positive(&self) -> &[f32] {
-        self.rows(&self.of.workspace.forward.z_positive)
-    }
-
-    /// dloss / d(1/temperature).
-    ///
-    /// # Errors
-    /// [`Error::NoTemperatureGradient`] unless the call was a step or a backward.
-    pub fn d_inverse_temperature(&self) -> Result<f32> {
-        self.of.d_inverse_temperature.ok_or(Error::NoTemperatureGradient)
-    }
-
-    /// dloss / dbias of [`Objective::Sigmoid`].
-    ///
-    /// # Errors
-    /// [`Error::NoBiasGradient`] unless the call was a step or a backward under that objective.
-    pub fn d_bias(&self) -> Result<f32> {
-        self.of.d_bias.ok_or(Error::NoBiasGradient)
-    }
-
-    /// Ranks, counts and the probability of each row's positive.
-    ///
-    /// # Errors
-    /// [`Error::NoMetrics`] unless the configuration asks for them.
-    pub fn metrics(&self) -> Result<Metrics> {
-        if !self.of.config.counts_metrics() {
-            return Err(Error::NoMetrics);
-        }
-        let rows = self.of.problem.map_or(0, |problem| problem.rows);
-        let forward = &self.of.workspace.forward;
-        Ok(Metrics {
-            ranks: forward.ranks[..rows].to_vec(),
-            negatives: forward.negatives[..rows].to_vec(),
-            excluded: forward.excluded[..rows].to_vec(),
-            positive_probabilities: positive_probabilities(
-                self.of.config.get_objective(),
-                self.z_positive(),
-                self.log_sum_exp(),
-            ),
-        })
     }
 }

@@ -10,6 +10,7 @@ mod forward;
 mod frequency;
 mod hard_negatives;
 mod loss;
+mod output;
 mod partial;
 mod prepare;
 mod product;
@@ -26,7 +27,8 @@ mod workspace;
 
 pub use bank::MemoryBank;
 pub use frequency::{FrequencyCounter, FrequencyEstimator};
-pub use loss::{InBatchLoss, Output};
+pub use loss::InBatchLoss;
+pub use output::Output;
 pub use sampler::{DownSampler, Pool, Sampler, mixed_log_q};
 pub use table::{TableLoss, TableOutput};
 pub use view::{View, ViewMut};

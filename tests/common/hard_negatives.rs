@@ -1,6 +1,6 @@
 //! What must hold where only the hardest negatives of each row count, on every backend.
 
-use inbatch::{LossConfig, Objective, Reduction};
+use inbatch::{Dtype, LossConfig, Objective, Reduction};
 
 use super::case::Case;
 use super::compare::check;
@@ -54,33 +54,47 @@ pub(crate) fn few_of_them(subject: &mut impl Subject, case: &Case) -> Result<(),
     Ok(())
 }
 
-/// Of items that are all alike the first stay: they alone have a gradient, beside the positives.
+/// Of items that are one vector, some of them twice as long, the first of either length stay: what no row keeps has no
+/// gradient, but as a positive.
 pub(crate) fn of_equals_the_first(subject: &mut impl Subject, case: &Case) -> Result<(), String> {
     let mut case = plain(case).without_other_columns();
     let config = case.config.exclude_same_item(false).exclude_same_user(false).reduction(Reduction::Sum);
     case.config = ok(config.objective(Objective::Softmax))?;
     case.weights = None;
     let item = case.items.embeddings[..case.dim].to_vec();
-    case.items.embeddings.chunks_exact_mut(item.len()).for_each(|other| other.copy_from_slice(&item));
+    let length = |j: usize| if j % 3 == 2 && !case.config.normalizes() { 2.0 } else { 1.0 };
+    for (j, other) in case.items.embeddings.chunks_exact_mut(item.len()).enumerate() {
+        other.iter_mut().zip(&item).for_each(|(x, y)| *x = length(j) * y);
+    }
     case.items.log_q.iter_mut().flatten().for_each(|log_q| *log_q = -1.25);
-    let most = (case.batch_columns() - 1).min(LossConfig::MAX_HARD_NEGATIVES);
+    let columns = case.batch_columns();
+    let most = (columns - 1).min(LossConfig::MAX_HARD_NEGATIVES);
     if most == 0 {
         return Ok(());
     }
-    let kept = (case.batch_columns() / 2).clamp(1, most);
+    let kept = (columns / 2).clamp(1, most);
+    let (mut takes_part, mut steepest) = (vec![false; columns], 0.0f32);
+    for (i, user) in case.users.chunks_exact(case.dim).enumerate() {
+        let terms = || user.iter().zip(&item).map(|(u, v)| u * v);
+        let (score, size) = (terms().sum::<f32>(), terms().map(f32::abs).sum::<f32>());
+        if score.abs() <= 1e-4 * size {
+            // Rounding decides which length is the harder.
+            return Ok(());
+        }
+        steepest = steepest.max(score.abs() / case.config.temperature());
+        let mut others: Vec<usize> = (0..columns).filter(|j| *j != i + case.offset).collect();
+        others.sort_by(|a, b| (length(*b) * score).total_cmp(&(length(*a) * score)));
+        others[..kept].iter().for_each(|j| takes_part[*j] = true);
+    }
     let found = ok(subject.step(&hardest(&case, kept)?))?;
     let gradients = found.gradients.ok_or("no gradients")?;
     let positives = case.offset..case.offset + case.rows();
-    let own_is_kept = positives.start < kept;
-    for (j, d) in gradients.items.chunks_exact(case.dim).enumerate() {
+    // Where weights vanish, or normalised items have no direction to go, a column that takes part may have no gradient.
+    let visible = steepest < 5.0 && case.gradient_dtype == Dtype::F32 && !case.config.normalizes();
+    for (j, d) in gradients.items.chunks_exact(case.dim).enumerate().filter(|(j, _)| !positives.contains(j)) {
         let zero = d.iter().all(|d| *d == 0.0);
-        if positives.contains(&j) || (j == kept && own_is_kept) {
-            // The positive, or in the place of one.
-            continue;
-        }
-        require(zero || j < kept, &format!("column {j} takes part, {kept} are kept"))?;
-        // A normalised item may have no gradient.
-        require(!zero || j >= kept || case.config.normalizes(), &format!("column {j} takes no part"))?;
+        require(zero || takes_part[j], &format!("column {j} takes part, {kept} are kept"))?;
+        require(!(zero && takes_part[j] && visible), &format!("column {j} takes no part"))?;
     }
     Ok(())
 }

@@ -66,7 +66,7 @@ fn replays_on_tensor_cores_equal_eager_steps() {
 }
 
 fn replays_equal_eager_steps<T: Real>(dim: usize) {
-    let gpu = gpu();
+    let _gpu = gpu();
     let context = CudaContext::new(0).unwrap();
     // SAFETY: each buffer below is used on one stream only.
     unsafe { context.disable_event_tracking() };
@@ -97,13 +97,12 @@ fn replays_equal_eager_steps<T: Real>(dim: usize) {
     }
     assert_eq!(captured.bank.len().unwrap(), CAPACITY, "the ring has wrapped around");
     drop(graph);
-    drop(gpu);
 }
 
 /// Counting, both links, both directions, and a step of descent on the parameters that the next replay then uses.
 #[test]
 fn learnt_parameters_move_in_replays() {
-    let gpu = gpu();
+    let _gpu = gpu();
     let context = CudaContext::new(0).unwrap();
     // SAFETY: each buffer below is used on one stream only.
     unsafe { context.disable_event_tracking() };
@@ -143,7 +142,6 @@ fn learnt_parameters_move_in_replays() {
         }
         drop(graph);
     }
-    drop(gpu);
 }
 
 /// Row negatives of either kind and the hardest negatives: what is gathered is gathered anew in each replay.
@@ -182,7 +180,7 @@ fn gathered_negatives_are_found_anew_in_replays() {
 
 #[test]
 fn a_capture_that_would_allocate_is_refused() {
-    let gpu = gpu();
+    let _gpu = gpu();
     let context = CudaContext::new(0).unwrap();
     // SAFETY: each buffer below is used on one stream only.
     unsafe { context.disable_event_tracking() };
@@ -199,5 +197,4 @@ fn a_capture_that_would_allocate_is_refused() {
     device.stream().end_capture(CUgraphInstantiate_flags(0)).unwrap();
     // Nothing is lost: the same object works once the capture is over.
     loss.step(&inputs.batch(false, false), &mut gradients.view(false)).unwrap().loss().unwrap();
-    drop(gpu);
 }

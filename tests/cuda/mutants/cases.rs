@@ -3,14 +3,18 @@
 
 use half::{bf16, f16};
 use inbatch::Dtype::{self, Bf16, F16, F32};
-use inbatch::{Objective, Reduction};
+use inbatch::Objective;
 
 use super::checks::{
     SPLITS, as_f32, config, huge_and_tiny, loss_alone, rounded_gradients, sigmoids, ties_round_to_even, tiles,
 };
 use super::instructions::{absent_tiles_are_skipped, small_ids_take_the_short_way};
+use super::specs::{
+    a_row_each, bare, both_a_row_each, both_and_upstream, everything, idle, ids, many_parts, metrics,
+    outside, steep, symmetric, tensor_cores, weighted_mean,
+};
 use crate::common::case::Case as CommonCase;
-use crate::common::spec::{BankSpec, Spec};
+use crate::common::spec::Spec;
 use crate::common::{edges, limits, properties};
 use crate::subject::Cuda;
 use crate::support::Gpu;
@@ -288,80 +292,6 @@ pub(super) static CASES: &[FastCase] = &[
     property!("steep, bf16, D = 528", FEW_MODERN, steep(Bf16, 528), whole),
 ];
 
-/// Every option and every segment at once.
-fn everything(dtype: Dtype, gradient_dtype: Dtype, seed: u64) -> Spec {
-    Spec {
-        seed,
-        dtype,
-        gradient_dtype,
-        rows: 37,
-        dim: 24,
-        offset: 3,
-        surplus: 5,
-        extra: Some(11),
-        wants_extra_gradient: true,
-        bank: Some(BankSpec { capacity: 40, pushes: vec![13, 30, 9], warm_up: 2, max_age: Some(2) }),
-        temperature: 0.1,
-        spread: 3.0,
-        lean: 0.5,
-        log_q: true,
-        logq_scale: 0.5,
-        corrected: true,
-        exclude_item: true,
-        exclude_user: true,
-        distinct_ids: 9,
-        normalize: true,
-        weights: true,
-        reduction: Reduction::Mean,
-        upstream: true,
-        objective: Objective::Softmax,
-        log_q_inside: false,
-        metrics: false,
-        wants_log_q_gradient: false,
-        symmetric: None,
-        row_negatives: None,
-        hard_negatives: None,
-    }
-}
-
-fn a_row_each() -> Spec {
-    Spec {
-        reduction: Reduction::None,
-        bank: None,
-        corrected: false,
-        normalize: false,
-        ..everything(F32, F32, 8)
-    }
-}
-
-fn weighted_mean() -> Spec {
-    Spec { reduction: Reduction::WeightedMean, bank: None, upstream: false, ..everything(F32, F32, 9) }
-}
-
-/// Log q on either side and inside the temperature, where it moves logits by a few.
-fn symmetric(dtype: Dtype, gradient_dtype: Dtype, dim: usize) -> Spec {
-    let log_q =
-        Spec { log_q: true, log_q_inside: true, logq_scale: 0.02, wants_log_q_gradient: true, ..bare() };
-    Spec { symmetric: Some(true), offset: 0, surplus: 0, dtype, gradient_dtype, dim, ..log_q }
-}
-
-fn outside() -> Spec {
-    let plain = Spec { log_q_inside: false, corrected: false, logq_scale: 0.2, ..symmetric(F32, F32, 24) };
-    Spec { weights: true, upstream: true, reduction: Reduction::None, ..plain }
-}
-
-fn idle(dtype: Dtype, dim: usize) -> Spec {
-    Spec { dtype, dim, rows: 11, ..weighted_mean() }
-}
-
-fn both_and_upstream() -> Spec {
-    Spec { upstream: true, weights: true, ..symmetric(F32, F32, 24) }
-}
-
-fn both_a_row_each() -> Spec {
-    Spec { reduction: Reduction::None, ..both_and_upstream() }
-}
-
 /// Loss alone, then gradients.
 fn whole(subject: &mut Cuda<'_>, case: &CommonCase) -> Result<(), String> {
     properties::evaluate_matches_oracle(subject, case)?;
@@ -392,37 +322,6 @@ fn family(gpu: &Gpu, dtype: Dtype, gradient_dtype: Dtype, dim: usize) -> Result<
     Ok(())
 }
 
-fn metrics() -> Spec {
-    Spec {
-        rows: 70,
-        metrics: true,
-        wants_log_q_gradient: true,
-        log_q_inside: true,
-        ..everything(F32, F32, 32)
-    }
-}
-
-/// Masses of each column in several parts.
-fn many_parts(dtype: Dtype, gradient_dtype: Dtype) -> Spec {
-    Spec { dtype, gradient_dtype, ..metrics() }
-}
-
-/// Several tiles of rows and of columns, the last ones ragged.
-fn tensor_cores(dtype: Dtype, gradient_dtype: Dtype, dim: usize, full: bool) -> Spec {
-    // Without exclusion tiles go another way, where log q must count all the same.
-    let spec = if full { everything(F32, F32, dim as u64) } else { Spec { log_q: true, ..bare() } };
-    let spec = Spec { dtype, gradient_dtype, ..spec };
-    let rows = if dim <= 256 { 140 } else { 75 };
-    Spec { rows, dim, ..spec }
-}
-
-/// Flat logits, so that each hit counts.
-fn ids(dtype: Dtype, dim: usize) -> Spec {
-    let rows = if dim <= 256 { 140 } else { 75 };
-    let bare = Spec { gradient_dtype: F32, temperature: 0.5, spread: 0.5, lean: 0.0, ..bare() };
-    Spec { exclude_item: true, exclude_user: true, distinct_ids: 5, rows, dtype, dim, ..bare }
-}
-
 /// `whole`, and again with ids of 32 bits, which have a way of their own.
 fn large_and_small(subject: &mut Cuda<'_>, case: &CommonCase) -> Result<(), String> {
     whole(subject, case)?;
@@ -430,25 +329,4 @@ fn large_and_small(subject: &mut Cuda<'_>, case: &CommonCase) -> Result<(), Stri
     let ids = small.items.item_ids.iter_mut().chain(&mut small.user_ids);
     ids.flatten().for_each(|id| *id = (*id & 1) + (*id >> 32) + (*id & 6));
     whole(subject, &small)
-}
-
-/// One logit of each row stands out so far that weights relative to any other overflow.
-fn steep(dtype: Dtype, dim: usize) -> Spec {
-    Spec { gradient_dtype: F32, spread: 300.0, lean: 0.0, rows: 70, dtype, dim, ..bare() }
-}
-
-/// Nothing but users and items.
-fn bare() -> Spec {
-    Spec {
-        extra: None,
-        wants_extra_gradient: false,
-        bank: None,
-        log_q: false,
-        exclude_item: false,
-        exclude_user: false,
-        normalize: false,
-        weights: false,
-        upstream: false,
-        ..everything(F32, F32, 10)
-    }
 }

@@ -5,7 +5,8 @@
 //!
 //! - a division of 64 bits is done in 32 if both numbers fit. The choice and the wide way are left alone; the short way,
 //!   which computes the same, is not;
-//! - a library function has a branch for arguments that are infinite, NaN or negative. That branch is left alone.
+//! - a library function has a branch for arguments that are infinite, NaN or negative, and a logarithm one for 0. They are
+//!   left alone.
 //!
 //! Whatever looks only a little different is not recognised, and stays in the draw.
 
@@ -113,9 +114,10 @@ fn wide_division(items: &[Item<'_>], at: usize) -> Option<Vec<usize>> {
 /// mov.b32 r, f;  ...  setp.lt.u32 p, r, 2139095040;  @p bra JOIN;
 /// ...
 /// JOIN:
+/// setp.eq.f32 q, f, 0f00000000;  selp.f32 f, 0fFF800000, f, q;
 /// ```
 /// with the comparison at `at`, where `r` are the bits of a float and 2139095040 those of infinity: the comparison, the
-/// branch, and what stands before the label.
+/// branch, what stands before the label, and behind it, if it is there, what makes -inf of the logarithm of 0.
 fn special_arguments(items: &[Item<'_>], at: usize) -> Option<Vec<usize>> {
     let comparison = expect(items, at, "setp.lt.u32", 3)?;
     let join = branch_on(items, at + 1, comparison[0])?;
@@ -127,7 +129,14 @@ fn special_arguments(items: &[Item<'_>], at: usize) -> Option<Vec<usize>> {
     let is_join = |at: &usize| matches!(items[*at], Item::Label(label) if label == join);
     let end = (first..items.len().min(first + 16)).find(is_join)?;
     let is_special = comparison[2] == "2139095040" && (0..at).any(|at| is_bits(&at));
-    (is_special && only_computes(items, first..end)).then(|| (at..end).collect())
+    let of_zero = if logarithm_of_zero(items, end + 1).is_some() { end + 1..end + 3 } else { end..end };
+    (is_special && only_computes(items, first..end)).then(|| (at..end).chain(of_zero).collect())
+}
+
+fn logarithm_of_zero(items: &[Item<'_>], at: usize) -> Option<()> {
+    let is_zero = expect(items, at, "setp.eq.f32", 3)?;
+    let chosen = expect(items, at + 1, "selp.f32", 4)?;
+    (is_zero[2] == "0f00000000" && chosen[1] == "0fFF800000" && chosen[3] == is_zero[0]).then_some(())
 }
 
 #[cfg(test)]
@@ -181,11 +190,14 @@ mod tests {
         @%p1 bra $L1
         fma.rn.f32 %f2, %f1, 0f7F800000, 0f7F800000
         $L1:
+        setp.eq.f32 %p2, %f1, 0f00000000
+        selp.f32 %f3, 0fFF800000, %f2, %p2
         st.global.f32 [%rd6], %f2";
 
     #[test]
     fn the_branch_for_special_arguments_is_the_librarys() {
-        assert_eq!(found(SPECIAL), [2, 3, 4]);
+        assert_eq!(found(SPECIAL), [2, 3, 4, 6, 7]);
+        assert_eq!(found(&SPECIAL.replace("0fFF800000", "0f3F800000")), [2, 3, 4]);
         let others = [
             ("mov.b32 %r1, %f1", "mov.b32 %r1, %r7"),
             ("2139095040", "2139095039"),

@@ -14,6 +14,7 @@ mod draw;
 mod instructions;
 mod operators;
 mod report;
+mod specs;
 mod trial;
 mod workers;
 

@@ -185,7 +185,7 @@ recognises it by its shape):
 
 - A division of 64 bits, which the compiler does in 32 where both numbers fit: its choice, and the wide way. Either way has
   the same quotient, and the source has one division. The short way, which the cases take, is drawn.
-- A library function's branch for arguments that are infinite, NaN or negative.
+- A library function's branch for arguments that are infinite, NaN or negative, and a logarithm's for 0.
 
 Statements that no case reaches are drawn like all others.
 
