@@ -73,17 +73,17 @@ __device__ __forceinline__ unsigned above(float z, float threshold) {
     return __ballot_sync(FULL_WARP, z > threshold || first_nan);
 }
 
-// 32 of a row's logits, one a lane.
+// 32 of a row's logits, one a lane. `at_end` empties the room for those that wait.
 template <typename T>
 __device__ __forceinline__ void
-offer(HardNegativesShared<T>& shared, u64* list, int row, int lane, float z, unsigned column, int kept) {
+offer(HardNegativesShared<T>& shared, u64* list, int row, int lane, float z, unsigned column, int kept, bool at_end) {
     unsigned candidates = above(z, shared.threshold[row]);
-    if (candidates == 0) {
-        return;
-    }
-    if (shared.waiting_count[row] + __popc(candidates) > WARP) {
+    if (at_end || shared.waiting_count[row] + __popc(candidates) > WARP) {
         take_waiting(shared, list, row, lane, kept);
         candidates = above(z, shared.threshold[row]);
+    }
+    if (candidates == 0) {
+        return;
     }
     const int first = shared.waiting_count[row];
     __syncwarp(); // everyone has read
@@ -148,54 +148,55 @@ __device__ __forceinline__ void hard_negatives(const HardNegativesArguments& arg
     }
     unsigned excluded[4] = {0, 0, 0, 0};
 
-    for (i64 first = begin; first < end; first += TILE) {
-        bool present = false;
-        if (slot < TILE) {
+    // After the last tile comes a round that offers nothing: the code that takes keys into a list is long, and there once.
+    bool at_end = false;
+    for (i64 first = begin; !at_end; first += TILE) {
+        at_end = first >= end;
+        bool present = at_end;
+        if (slot < TILE && !at_end) {
             present = fill_column<T>(shared.streamed, slot, first + slot, end, a);
         }
         if (!__syncthreads_or(present)) {
             continue;
         }
-        float scores[4][4];
-        tile_scores(scores, shared, tx, ty, a.columns.dim, a.aligned != 0);
-        const int diagonal = diagonal_of(first_row, first, a.offset);
-        const Skipped skipped = tile_skipped<T, false>(shared, tx, ty, diagonal, first_row, a);
-        tile_logits<T, false>(scores, shared, tx, ty, skipped.all, inverse_temperature);
-        float threshold[4];
+        unsigned offering = 0x0f0fu; // one half of each row
+        if (!at_end) {
+            float scores[4][4];
+            tile_scores(scores, shared, tx, ty, a.columns.dim, a.aligned != 0);
+            const int diagonal = diagonal_of(first_row, first, a.offset);
+            const Skipped skipped = tile_skipped<T, false>(shared, tx, ty, diagonal, first_row, a);
+            tile_logits<T, false>(scores, shared, tx, ty, skipped.all, inverse_temperature);
+            float threshold[4];
 #pragma unroll
-        for (int i = 0; i < 4; i++) {
-            excluded[i] += __popc(skipped.excluded >> (4 * i) & 0xfu);
-            threshold[i] = shared.threshold[ty * 4 + i];
-        }
-        unsigned offering = offering_halves(scores, threshold);
-        __syncthreads(); // everyone is done with the chunks and with the columns
-        if (offering == 0) {
-            continue;
-        }
+            for (int i = 0; i < 4; i++) {
+                excluded[i] += __popc(skipped.excluded >> (4 * i) & 0xfu);
+                threshold[i] = shared.threshold[ty * 4 + i];
+            }
+            offering = offering_halves(scores, threshold);
+            __syncthreads(); // everyone is done with the chunks and with the columns
+            if (offering == 0) {
+                continue;
+            }
 #pragma unroll
-        for (int i = 0; i < 4; i++) {
-            *reinterpret_cast<float4*>(shared.logits + (ty * 4 + i) * TILE + tx * 4) =
-                make_float4(scores[i][0], scores[i][1], scores[i][2], scores[i][3]);
+            for (int i = 0; i < 4; i++) {
+                *reinterpret_cast<float4*>(shared.logits + (ty * 4 + i) * TILE + tx * 4) =
+                    make_float4(scores[i][0], scores[i][1], scores[i][2], scores[i][3]);
+            }
+            __syncwarp();
         }
-        __syncwarp();
         while (offering != 0) {
             const int bit = __ffs(offering) - 1; // of one row, the lower columns first
             offering &= offering - 1;
             const int row = (bit >> 3) * 4 + bit % 4;
             if (row < rows) {
                 const int column = (bit >> 2 & 1) * WARP + lane;
-                const float z = shared.logits[(warp_row + row) * TILE + column];
+                const float z = at_end ? -infinity() : shared.logits[(warp_row + row) * TILE + column];
                 u64* list = lists + static_cast<i64>(row) * kept;
-                offer(shared, list, warp_row + row, lane, z, static_cast<unsigned>(first + column), kept);
+                offer(shared, list, warp_row + row, lane, z, static_cast<unsigned>(first + column), kept, at_end);
             }
         }
     }
 
-    __syncthreads(); // with nothing to stream this is the first
-#pragma unroll 1
-    for (int row = 0; row < rows; row++) {
-        take_waiting(shared, lists + static_cast<i64>(row) * kept, warp_row + row, lane, kept);
-    }
     if (arguments.excluded == nullptr) {
         return;
     }

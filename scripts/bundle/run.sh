@@ -58,9 +58,11 @@ fi
 stage driver 30 "$here/driver_tests"
 stage tests 240 "$here/tests" "${tests[@]}"
 
-# A block that meets several tiles, plain kernels and tensor cores of every shape, the bank, integer atomics, class tables.
+# A block that meets several tiles, plain kernels and tensor cores of every shape, the bank, integer atomics, class tables,
+# gathered negatives.
 selection=(same_bits::repeated_steps oracle::features mma::poison_in_the_workspace bank::warm_up
-    frequency::the_same_bits sampling::samples_of_everything table::the_same_bits_again)
+    frequency::the_same_bits sampling::samples_of_everything table::the_same_bits_again row_negatives::gradients_of_every_type
+    hard_negatives::shapes_around_the_tile)
 sanitizer=$(PATH=$PATH:/usr/local/cuda/bin:/opt/cuda/bin command -v compute-sanitizer)
 if [ -n "$emulate" ]; then
     skip sanitizer "the emulator has its own checks, which were on"

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use cudarc::driver::sys::{CUdevice_attribute_enum as Attribute, CUresult, CUstreamCaptureStatus};
 use cudarc::driver::{CudaContext, CudaStream, DriverError};
 
-use super::module::Modules;
+use super::module::{File, Modules};
 use super::plan::Hardware;
 use crate::{Error, Result};
 
@@ -117,6 +117,18 @@ impl Device {
 
     pub(super) fn modules(&self) -> MutexGuard<'_, Modules> {
         self.shared.modules.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Loads files of kernels, so that no later launch does.
+    pub(super) fn load_kernels(&self, files: &[File]) -> Result<()> {
+        let mut modules = self.modules();
+        for file in files {
+            if !modules.is_loaded(*file) {
+                self.check_not_capturing("loading kernels")?;
+                modules.load(*file)?;
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn count_allocation(&self, bytes: usize) {

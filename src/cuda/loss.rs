@@ -386,14 +386,7 @@ impl InBatchLoss {
         if plan.gathered().is_some() || problem.pool.is_some() {
             files.push(File::RowNegatives);
         }
-        let mut modules = self.device.modules();
-        for file in files {
-            if !modules.is_loaded(file) {
-                self.device.check_not_capturing("loading kernels")?;
-                modules.load(file)?;
-            }
-        }
-        Ok(())
+        self.device.load_kernels(&files)
     }
 }
 

@@ -12,7 +12,7 @@ use super::view::{View, ViewMut, view_of};
 use super::workspace::{Purpose, Sizes, Workspace};
 use super::{TableBatch, TableGradients, rows, stream};
 use crate::table::{TableConfig, TableShape};
-use crate::{Element, Error, LossConfig, Reduction, Result};
+use crate::{Dtype, Element, Error, LossConfig, Reduction, Result};
 
 const GATHER: [&str; 3] = per_dtype!("table_gather");
 const ROW_GRADIENTS: [&str; 3] = per_dtype!("table_row_gradients");
@@ -165,13 +165,15 @@ impl TableLoss {
         sweeps.bytes().saturating_add(Lengths::of(shape).bytes())
     }
 
-    /// Allocates the workspace for shapes up to this one, so that no later call does. Kernels are loaded by the first call.
+    /// Allocates the workspace and loads the kernels for shapes up to this one, so that no later call does. (The kernels that
+    /// gather and write other types than f32 are in the same file.)
     ///
     /// # Errors
-    /// [`Error::OutOfDeviceMemory`], [`Error::Capturing`].
+    /// [`Error::OutOfDeviceMemory`], [`Error::Ptx`], [`Error::Capturing`].
     pub fn reserve(&mut self, shape: &TableShape) -> Result<()> {
         let sizes = Sizes::all(&self.plan(shape));
-        self.ensure(shape, sizes)
+        self.ensure(shape, sizes)?;
+        self.device.load_kernels(&[File::Table, File::Rows, File::stream_simt(Dtype::F32)])
     }
 
     /// Loss only.

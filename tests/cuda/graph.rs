@@ -7,7 +7,7 @@ use inbatch::cuda::cudarc::driver::sys::{CUgraphInstantiate_flags, CUstreamCaptu
 use inbatch::cuda::{Device, InBatchLoss, MemoryBank};
 use inbatch::{LearnedTemperature, LossConfig, Objective};
 
-use crate::row_negatives::{self, Rows};
+use crate::gathered::{self, Rows};
 use crate::support::{Case, Grads, OnDevice, Real, bits, gpu};
 
 const CAPACITY: usize = 10;
@@ -66,7 +66,7 @@ fn replays_on_tensor_cores_equal_eager_steps() {
 }
 
 fn replays_equal_eager_steps<T: Real>(dim: usize) {
-    let gpu = gpu();
+    let _gpu = gpu();
     let context = CudaContext::new(0).unwrap();
     // SAFETY: each buffer below is used on one stream only.
     unsafe { context.disable_event_tracking() };
@@ -97,13 +97,12 @@ fn replays_equal_eager_steps<T: Real>(dim: usize) {
     }
     assert_eq!(captured.bank.len().unwrap(), CAPACITY, "the ring has wrapped around");
     drop(graph);
-    drop(gpu);
 }
 
 /// Counting, both links, both directions, and a step of descent on the parameters that the next replay then uses.
 #[test]
 fn learnt_parameters_move_in_replays() {
-    let gpu = gpu();
+    let _gpu = gpu();
     let context = CudaContext::new(0).unwrap();
     // SAFETY: each buffer below is used on one stream only.
     unsafe { context.disable_event_tracking() };
@@ -143,7 +142,6 @@ fn learnt_parameters_move_in_replays() {
         }
         drop(graph);
     }
-    drop(gpu);
 }
 
 /// Row negatives of either kind and the hardest negatives: what is gathered is gathered anew in each replay.
@@ -159,8 +157,8 @@ fn gathered_negatives_are_found_anew_in_replays() {
         [(plain, None, 4), (plain, Some(9), 4), (plain.hard_negatives(3).unwrap(), None, 0)]
     {
         let case = |seed| Rows::<f32>::random([7, 12, per_row, 3], pool, seed);
-        let mut inputs = row_negatives::OnDevice::new(&device, &case(1));
-        let mut gradients = row_negatives::Grads::<f32>::poisoned(&device, &case(1));
+        let mut inputs = gathered::OnDevice::new(&device, &case(1));
+        let mut gradients = gathered::Grads::<f32>::poisoned(&device, &case(1));
         let mut loss = InBatchLoss::new(&device, config).unwrap();
         loss.reserve(&case(1).problem()).unwrap();
         device.synchronize().unwrap();
@@ -171,7 +169,7 @@ fn gathered_negatives_are_found_anew_in_replays() {
             inputs.refill(&device, &case(seed));
             graph.launch().unwrap();
             let mut eager = InBatchLoss::new(&device, config).unwrap();
-            let expected = row_negatives::step::<f32, f32>(&device, &mut eager, &case(seed));
+            let expected = gathered::step::<f32, f32>(&device, &mut eager, &case(seed));
             assert_eq!(gradients.read(&device).0[0], expected.d_users, "{config:?}, replay {seed}");
             assert_eq!(gradients.read(&device).0[3], expected.d_negatives, "{config:?}, replay {seed}");
         }
@@ -182,7 +180,7 @@ fn gathered_negatives_are_found_anew_in_replays() {
 
 #[test]
 fn a_capture_that_would_allocate_is_refused() {
-    let gpu = gpu();
+    let _gpu = gpu();
     let context = CudaContext::new(0).unwrap();
     // SAFETY: each buffer below is used on one stream only.
     unsafe { context.disable_event_tracking() };
@@ -199,5 +197,4 @@ fn a_capture_that_would_allocate_is_refused() {
     device.stream().end_capture(CUgraphInstantiate_flags(0)).unwrap();
     // Nothing is lost: the same object works once the capture is over.
     loss.step(&inputs.batch(false, false), &mut gradients.view(false)).unwrap().loss().unwrap();
-    drop(gpu);
 }

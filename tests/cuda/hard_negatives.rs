@@ -376,7 +376,7 @@ fn instructions(gpu: &Gpu, emulator: &Emulator, case: &Case<f32>, kept: usize) -
 }
 
 /// Of many columns few get past the first comparison, and those that do go into the list by 32: what is not the scores' is a
-/// fraction of them. (Put into the list one by one, 128 would cost 5 times the loss here.)
+/// fraction of them. (Put into the list one by one, 128 would cost twice as much.)
 #[test]
 fn choosing_costs_little_beside_scores() {
     let gpu = gpu();

@@ -9,6 +9,7 @@ mod bank;
 mod edges;
 mod errors;
 mod frequency;
+mod gathered;
 mod graph;
 mod hard_negatives;
 mod kernels;

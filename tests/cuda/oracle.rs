@@ -134,7 +134,7 @@ fn every_kernel_that_ships() {
     let ran: BTreeSet<_> =
         gpu.device.counters().launches.into_iter().filter(|(_, n)| *n > 0).map(|(name, _)| name).collect();
     let ships = entries();
-    assert_eq!(ships.len(), 106);
+    assert_eq!(ships.len(), 125);
     let missing: Vec<_> = ships.iter().filter(|name| !ran.contains(name.as_str())).collect();
     assert!(missing.is_empty(), "never launched: {missing:?}");
 }

@@ -7,7 +7,7 @@ use inbatch::LossConfig;
 use inbatch::cuda::{Device, InBatchLoss, TableBatch, TableGradients, TableLoss};
 use inbatch::table::{TableConfig, TableShape};
 
-use crate::row_negatives::{self, Rows};
+use crate::gathered::{self, Rows};
 use crate::support::{Case, Grads, OnDevice, Real, Results, gpu, step, step_with};
 
 fn config() -> LossConfig {
@@ -102,11 +102,11 @@ fn a_step_of_gathered_negatives_allocates_what_was_announced_and_then_nothing() 
         loss.reserve(&data.problem()).unwrap();
         let reserved = gpu.device.counters();
         assert_eq!(reserved.allocated_bytes - before.allocated_bytes, announced);
-        row_negatives::step::<f32, f32>(&gpu.device, &mut loss, &data);
-        let inputs = row_negatives::OnDevice::new(&gpu.device, &data);
+        gathered::step::<f32, f32>(&gpu.device, &mut loss, &data);
+        let inputs = gathered::OnDevice::new(&gpu.device, &data);
         loss.evaluate(&inputs.batch(&data)).unwrap();
         loss.forward(&inputs.batch(&data)).unwrap();
-        let mut gradients = row_negatives::Grads::<f32>::poisoned(&gpu.device, &data);
+        let mut gradients = gathered::Grads::<f32>::poisoned(&gpu.device, &data);
         loss.backward(&inputs.batch(&data), None, &mut gradients.view()).unwrap();
         assert_eq!(gpu.device.counters().allocations, reserved.allocations, "no call allocated");
         drop(loss);
@@ -177,7 +177,7 @@ fn every_kernel_of_gathered_negatives_by_name() {
         always.into_iter().chain(expected).for_each(|name| *counts.entry(name.to_owned()).or_insert(0) += 1);
         let before = launches(&gpu.device);
         let mut loss = InBatchLoss::new(&gpu.device, config).unwrap();
-        row_negatives::step::<f32, f32>(&gpu.device, &mut loss, &data);
+        gathered::step::<f32, f32>(&gpu.device, &mut loss, &data);
         assert_eq!(since(&gpu.device, &before), counts.into_iter().collect::<Vec<_>>());
     }
 }
