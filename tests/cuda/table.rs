@@ -130,6 +130,8 @@ pub(crate) fn wide(gpu: &Gpu) {
 pub(crate) fn several(gpu: &Gpu) {
     let case = Case::random(9, 7, 12, 5, 70, 2);
     check::<f32, f32>(gpu, &case, softmax().remove_accidental_hits(false), Reduction::Mean);
+    check::<f16, f16>(gpu, &case, softmax().remove_accidental_hits(false), Reduction::Mean);
+    check::<bf16, bf16>(gpu, &case, softmax().remove_accidental_hits(false), Reduction::Mean);
     check::<f32, f32>(gpu, &case, TableConfig::nce(), Reduction::Mean);
     let single = Case::random(9, 7, 12, 1, 70, 2);
     check::<f32, f32>(gpu, &single, TableConfig::nce(), Reduction::Mean);

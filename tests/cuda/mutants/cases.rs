@@ -10,8 +10,8 @@ use super::checks::{
 };
 use super::instructions::{absent_tiles_are_skipped, small_ids_take_the_short_way};
 use super::specs::{
-    a_row_each, bare, both_a_row_each, both_and_upstream, everything, idle, ids, many_parts, metrics,
-    outside, steep, symmetric, tensor_cores, weighted_mean,
+    a_row_each, bare, both_a_row_each, both_and_upstream, both_with_hits, everything, idle, ids, many_parts,
+    metrics, outside, steep, symmetric, tensor_cores, weighted_mean,
 };
 use crate::common::case::Case as CommonCase;
 use crate::common::spec::{RowNegativesSpec, Spec};
@@ -166,6 +166,51 @@ pub(super) static CASES: &[FastCase] = &[
         properties::backward_matches_oracle
     ),
     property!("both directions, log q outside", outside(), properties::backward_matches_oracle),
+    property!(
+        "both directions, hits, f32, D = 24",
+        both_with_hits(F32, 24),
+        properties::backward_matches_oracle
+    ),
+    property!(
+        "both directions, hits, f32, D = 100",
+        both_with_hits(F32, 100),
+        properties::backward_matches_oracle
+    ),
+    property!(
+        "both directions, hits, f32, D = 200",
+        both_with_hits(F32, 200),
+        properties::backward_matches_oracle
+    ),
+    property!(
+        "both directions, hits, f16, D = 24",
+        both_with_hits(F16, 24),
+        properties::backward_matches_oracle
+    ),
+    property!(
+        "both directions, hits, f16, D = 100",
+        both_with_hits(F16, 100),
+        properties::backward_matches_oracle
+    ),
+    property!(
+        "both directions, hits, f16, D = 200",
+        both_with_hits(F16, 200),
+        properties::backward_matches_oracle
+    ),
+    property!(
+        "both directions, hits, bf16, D = 24",
+        both_with_hits(Bf16, 24),
+        properties::backward_matches_oracle
+    ),
+    property!(
+        "both directions, hits, bf16, D = 100",
+        both_with_hits(Bf16, 100),
+        properties::backward_matches_oracle
+    ),
+    property!(
+        "both directions, hits, bf16, D = 200",
+        both_with_hits(Bf16, 200),
+        properties::backward_matches_oracle
+    ),
     property!("both directions, one upstream", both_and_upstream(), properties::backward_matches_oracle),
     property!("both directions, a row each", both_a_row_each(), properties::backward_matches_oracle),
     property!("ties", metrics(), limits::ties_are_the_positives),
@@ -281,6 +326,15 @@ pub(super) static CASES: &[FastCase] = &[
     property!("tensor cores, bf16, D = 400", FEW_MODERN, tensor_cores(Bf16, F32, 400, true), whole),
     property!("tensor cores, bf16, D = 528", FEW_MODERN, tensor_cores(Bf16, F16, 528, true), whole),
     property!("tensor cores, bf16, D = 528, bare", MANY_MODERN, tensor_cores(Bf16, Bf16, 528, false), whole),
+    property!("ids, f32, D = 40, plain", FEW, ids(F32, 40), large_and_small),
+    property!("ids, f32, D = 100, plain", FEW, ids(F32, 100), large_and_small),
+    property!("ids, f32, D = 200, plain", FEW, ids(F32, 200), large_and_small),
+    property!("ids, f16, D = 40, plain", FEW, ids(F16, 40), large_and_small),
+    property!("ids, f16, D = 100, plain", FEW, ids(F16, 100), large_and_small),
+    property!("ids, f16, D = 200, plain", FEW, ids(F16, 200), large_and_small),
+    property!("ids, bf16, D = 40, plain", FEW, ids(Bf16, 40), large_and_small),
+    property!("ids, bf16, D = 100, plain", FEW, ids(Bf16, 100), large_and_small),
+    property!("ids, bf16, D = 200, plain", FEW, ids(Bf16, 200), large_and_small),
     case!("small ids, f16", MANY_MODERN, |gpu| small_ids_take_the_short_way::<f16>(gpu)),
     property!("ids, f16, D = 64", MANY_MODERN, ids(F16, 64), large_and_small),
     property!("ids, f16, D = 128", MANY_MODERN, ids(F16, 128), large_and_small),

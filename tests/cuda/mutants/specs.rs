@@ -63,6 +63,18 @@ pub(super) fn both_and_upstream() -> Spec {
     Spec { upstream: true, weights: true, ..symmetric(F32, F32, 24) }
 }
 
+/// Flat logits and many equal ids.
+pub(super) fn both_with_hits(dtype: Dtype, dim: usize) -> Spec {
+    let hits = Spec {
+        exclude_item: true,
+        exclude_user: true,
+        distinct_ids: 5,
+        rows: 70,
+        ..symmetric(dtype, F32, dim)
+    };
+    Spec { temperature: 0.5, spread: 0.5, lean: 0.0, ..hits }
+}
+
 pub(super) fn both_a_row_each() -> Spec {
     Spec { reduction: Reduction::None, ..both_and_upstream() }
 }
