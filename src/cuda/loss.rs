@@ -110,8 +110,9 @@ impl InBatchLoss {
     ///
     /// `O((B + N) D)`: 8 to 32 bytes a column, some 60 a row, `4 D` bytes for each row and gradient column, as
     /// many again per split when the batch is too small to fill the device; for 16-bit embeddings that are normalised,
-    /// `2 D` bytes for each row and column. Row negatives take 4 to 24 bytes each and `4 D` bytes a row; a pool, `4 D` bytes
-    /// and 4 to 20 for each of its embeddings. More than [`Plan::workspace_bytes`] where buffers at odd addresses would need more.
+    /// `2 D` bytes for each row and column. Row negatives take 8 to 24 bytes each and `4 D` bytes a row; a pool, `4 D`
+    /// bytes and 8 to 24 for each of its embeddings; hard negatives 8 bytes each, and 8 per split. More than
+    /// [`Plan::workspace_bytes`] where buffers at odd addresses would need more.
     pub fn workspace_bytes(&self, problem: &Problem) -> usize {
         self.plan(problem).bytes(&self.sizes_of_all(problem))
     }

@@ -4,7 +4,7 @@ use super::sweep::{LARGEST, block_bytes};
 use crate::config::Link;
 use crate::{Dtype, LossConfig, Problem};
 
-/// What of a device decides the kernels; see [`super::Device::hardware`].
+/// What of a device decides the kernels; see [`Device::hardware`](crate::cuda::Device::hardware).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Hardware {
