@@ -2,7 +2,7 @@
 
 use half::{bf16, f16};
 use inbatch::cuda::InBatchLoss;
-use inbatch::{LogQOrder, LossConfig, Objective, PositiveCorrection};
+use inbatch::{Dtype, LogQOrder, LossConfig, Objective, PositiveCorrection};
 
 use crate::gathered::{Results, Rows, by_rows, step, wide};
 use crate::support::{Gpu, Real, gpu};
@@ -98,10 +98,35 @@ pub(crate) fn every_kernel(gpu: &Gpu) {
     every_gradient::<bf16>(gpu);
 }
 
+/// Gradients halfway between two numbers of `G`, and around them. With one row, one negative, equal logits, 1/tau = 2 and
+/// a weight of 3/2 the gradient of the negative is 3/2 of the user, exactly.
+fn ties_round_to_even<T: Real, G: Real>(gpu: &Gpu) {
+    let digits = |dtype| if dtype == Dtype::Bf16 { 8 } else { 11 };
+    let step_between = 2f32.powi(1 - digits(T::DTYPE).min(digits(G::DTYPE)));
+    let mut data = Rows::<T>::random([1, 64, 1, 1], None, 1);
+    data.offset = 0;
+    data.users = (0..64).map(|k| T::from_f32(1.0 + k as f32 * step_between)).collect();
+    for zeros in [&mut data.items, &mut data.extra, &mut data.negatives] {
+        *zeros = vec![T::from_f32(0.0); 64];
+    }
+    data.log_q = [vec![-1.0], vec![-1.0], vec![-1.0]];
+    // The extra negative is the positive once more, and left out.
+    data.item_ids = [vec![1], vec![1], vec![2]];
+    data.weights = vec![1.5];
+    let config = LossConfig::new(0.5).unwrap().exclude_same_item(true);
+    let mut loss = InBatchLoss::new(&gpu.device, config).unwrap();
+    let exact: Vec<f64> = data.users.iter().map(|u| 1.5 * f64::from(u.to_f32())).collect();
+    assert_eq!(step::<T, f32>(&gpu.device, &mut loss, &data).d_negatives, exact);
+    let rounded: Vec<G> = exact.iter().map(|x| G::from_f32(*x as f32)).collect();
+    assert_eq!(step::<T, G>(&gpu.device, &mut loss, &data).d_negatives, wide(&rounded));
+}
+
 /// The types that gradients are rounded to.
 pub(crate) fn every_gradient<T: Real>(gpu: &Gpu) {
     rounds::<T, f16>(gpu);
     rounds::<T, bf16>(gpu);
+    ties_round_to_even::<T, f16>(gpu);
+    ties_round_to_even::<T, bf16>(gpu);
 }
 
 #[test]

@@ -126,6 +126,16 @@ pub(crate) fn wide(gpu: &Gpu) {
     }
 }
 
+/// Every number of dimensions that a lane may sum in each of its registers: the compiler has unrolled them all.
+pub(crate) fn every_width(gpu: &Gpu) {
+    for dim in (17..1024).step_by(32) {
+        let case = Case::random(1, dim, 3, 1, 2, 5);
+        check::<f32, f32>(gpu, &case, softmax(), Reduction::Sum);
+        check::<f16, f16>(gpu, &case, softmax(), Reduction::Sum);
+        check::<bf16, bf16>(gpu, &case, softmax(), Reduction::Sum);
+    }
+}
+
 /// Several positives under either link.
 pub(crate) fn several(gpu: &Gpu) {
     let case = Case::random(9, 7, 12, 5, 70, 2);

@@ -14,7 +14,7 @@ use super::specs::{
     metrics, outside, steep, symmetric, tensor_cores, weighted_mean,
 };
 use crate::common::case::Case as CommonCase;
-use crate::common::spec::{RowNegativesSpec, Spec};
+use crate::common::spec::{BankSpec, RowNegativesSpec, Spec};
 use crate::common::{edges, limits, properties};
 use crate::subject::Cuda;
 use crate::support::Gpu;
@@ -214,6 +214,7 @@ pub(super) static CASES: &[FastCase] = &[
     property!("both directions, one upstream", both_and_upstream(), properties::backward_matches_oracle),
     property!("both directions, a row each", both_a_row_each(), properties::backward_matches_oracle),
     property!("ties", metrics(), limits::ties_are_the_positives),
+    FastCase { name: "a bank's end within a thread's columns", settings: FEW, run: banks_end_anywhere },
     case!("descent", FEW, parameters::descent),
     case!("parameters of one's own", FEW, parameters::own_parameters),
     property!("an upstream a row", a_row_each(), properties::backward_matches_oracle),
@@ -270,6 +271,7 @@ pub(super) static CASES: &[FastCase] = &[
     case!("NaN in a row negative", FEW, row_negatives::nan_in_a_negative),
     case!("class tables", FEW, table::every_kernel),
     case!("wide class tables", FEW, table::wide),
+    case!("class tables of every width", FEW, table::every_width),
     case!("several true classes", FEW, table::several),
     case!("hits of several true classes", FEW, table::hits_of_several),
     case!("many classes", FEW, table::many),
@@ -354,6 +356,21 @@ pub(super) static CASES: &[FastCase] = &[
     property!("steep, bf16, D = 256", FEW_MODERN, steep(Bf16, 256), whole),
     property!("steep, bf16, D = 528", FEW_MODERN, steep(Bf16, 528), whole),
 ];
+
+/// Of the four columns that a thread of a plain stream has, the first, second ... are readable slots of a bank, the rest are
+/// empty ones.
+fn banks_end_anywhere(gpu: &Gpu) -> Result<(), String> {
+    let mut subject = Cuda::new(gpu);
+    for (dtype, dim) in [F32, F16, Bf16].into_iter().flat_map(|dtype| [24, 100, 200].map(|dim| (dtype, dim)))
+    {
+        for pushed in 5..8 {
+            let bank = Some(BankSpec { capacity: 40, pushes: vec![pushed], warm_up: 0, max_age: None });
+            whole(&mut subject, &Spec { bank, rows: 21, dim, ..everything(dtype, F32, 30) }.build())
+                .map_err(|message| format!("{dtype:?}, D = {dim}, {pushed} slots: {message}"))?;
+        }
+    }
+    Ok(())
+}
 
 /// Loss alone, then gradients.
 fn whole(subject: &mut Cuda<'_>, case: &CommonCase) -> Result<(), String> {
