@@ -129,7 +129,9 @@ pub(crate) fn wide(gpu: &Gpu) {
 /// Every number of dimensions that a lane may sum in each of its registers: the compiler has unrolled them all.
 pub(crate) fn every_width(gpu: &Gpu) {
     for dim in (17..1024).step_by(32) {
-        let case = Case::random(1, dim, 3, 1, 2, 5);
+        let mut case = Case::random(2, dim, 5, 1, 3, 1);
+        // Logits of moderate size in all dimensions: f32 rounds them by a share of themselves.
+        case.inputs.iter_mut().for_each(|x| *x /= 8.0);
         check::<f32, f32>(gpu, &case, softmax(), Reduction::Sum);
         check::<f16, f16>(gpu, &case, softmax(), Reduction::Sum);
         check::<bf16, bf16>(gpu, &case, softmax(), Reduction::Sum);
