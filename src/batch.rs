@@ -169,7 +169,8 @@ impl<'a, B: Backend, T: Element> RowNegatives<'a, B, T> {
     }
 
     /// `pool` holds `[P, dim]` embeddings, and `[P]` log q and item ids if there are any; `indices` is `[B, per_row]`, each
-    /// a row of the pool, or below 0 where a user has fewer negatives. A row of the pool named twice counts twice.
+    /// a row of the pool, or below 0 where a user has fewer negatives. A row of the pool named twice counts twice; with
+    /// that and with padding `per_row` may exceed `P`.
     ///
     /// On the CPU an index of `P` or more is an error. On a device nobody can look without waiting: the row's loss and
     /// gradient are NaN there.
