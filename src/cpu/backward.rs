@@ -1,6 +1,5 @@
 //! Sweep 2: owned tiles of gradient columns stream the users, with the statistics that sweep 1 left.
 
-use rayon::iter::Either;
 use rayon::prelude::*;
 
 use super::cells::Cells;
@@ -12,7 +11,7 @@ use super::product::{FEWEST_STREAMED, accumulate, scores};
 use super::sigmoid::SigmoidWeights;
 use super::simd::{LANE_STEP, Weights};
 use super::tallies::{Masses, Side, SymmetricWeights};
-use super::tiles::{STREAMED, tile_range};
+use super::tiles::{STREAMED, optional_chunks, tile_range};
 use super::workspace::{Backward, Scratch};
 use crate::Element;
 use crate::config::Link;
@@ -47,18 +46,6 @@ pub(super) struct ColumnGradients<'a, G> {
     pub(super) temperature: Option<&'a mut [f32]>,
 }
 
-/// Chunks of a buffer, as many empty ones if there is none.
-pub(super) fn chunks<V: Send>(
-    buffer: Option<&mut [V]>,
-    size: usize,
-    count: usize,
-) -> impl IndexedParallelIterator<Item = &mut [V]> {
-    match buffer {
-        Some(buffer) => Either::Left(buffer.par_chunks_mut(size)),
-        None => Either::Right((0..count).into_par_iter().map(|_| &mut [][..])),
-    }
-}
-
 impl<T: Element> ColumnSweep<'_, T> {
     /// `dv_j = sum_i g_i a_i / tau W_ij u_i - [j = pos(i)] g_i b_i / tau u_i` of every column of a segment, and
     /// `dlog_q_j` from the sum of the same weights.
@@ -69,13 +56,15 @@ impl<T: Element> ColumnSweep<'_, T> {
         }
         let (size, tiles) = (self.lanes * self.forward.problem.dim, segment.count.div_ceil(self.lanes));
         let chunks = (
-            chunks(embeddings, size, tiles),
-            chunks(log_q, self.lanes, tiles),
-            chunks(temperature, self.lanes, tiles),
+            optional_chunks(embeddings, size, tiles),
+            optional_chunks(log_q, self.lanes, tiles),
+            optional_chunks(temperature, self.lanes, tiles),
         );
         let chunks = chunks.into_par_iter().with_max_len(1).enumerate();
         chunks.for_each(|(tile, (embeddings, log_q, temperature))| {
             let mut scratch = self.forward.prepared.scratch();
+            let embeddings = embeddings.unwrap_or_default();
+            let (log_q, temperature) = (log_q.unwrap_or_default(), temperature.unwrap_or_default());
             self.tile(segment, tile, &mut scratch, embeddings, log_q, temperature);
         });
     }

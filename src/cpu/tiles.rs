@@ -28,14 +28,14 @@ pub(super) fn tile_range(tile: usize, size: usize, count: usize) -> Range<usize>
     tile * size..((tile + 1) * size).min(count)
 }
 
-/// `count` chunks of a buffer for as many work items, or for each of them nothing.
+/// `count` chunks of a buffer for as many work items, of which the last may be shorter, or for each of them nothing.
 pub(super) fn optional_chunks<X: Send>(
     buffer: Option<&mut [X]>,
     size: usize,
     count: usize,
 ) -> impl IndexedParallelIterator<Item = Option<&mut [X]>> {
     match buffer {
-        Some(buffer) => Either::Left(buffer.par_chunks_exact_mut(size).take(count).map(Some)),
+        Some(buffer) => Either::Left(buffer.par_chunks_mut(size).take(count).map(Some)),
         None => Either::Right((0..count).into_par_iter().map(|_| None)),
     }
 }

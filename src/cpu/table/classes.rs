@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use crate::cpu::backward::chunks;
+use crate::cpu::tiles::optional_chunks;
 use crate::cpu::workspace::{Prepared, grow};
 use crate::cpu::{TableBatch, TableGradients};
 use crate::table::TableShape;
@@ -135,14 +135,16 @@ impl Named<'_> {
         let rows = (
             firsts.par_iter(),
             target.weights.0.par_chunks_exact_mut(self.shape.dim),
-            chunks(target.biases.as_mut().map(|biases| &mut *biases.0), 1, unique),
+            optional_chunks(target.biases.as_mut().map(|biases| &mut *biases.0), 1, unique),
         );
         rows.into_par_iter().with_min_len(64).for_each(|(first, weights, bias)| {
             let mut scratch = self.prepared.scratch();
             let row = &mut scratch.accumulator[..self.dim];
             self.sum(*first, next, row);
             weights.iter_mut().zip(&*row).for_each(|(target, sum)| *target = G::from_f32(*sum));
-            bias.iter_mut().for_each(|bias| *bias = row[self.shape.dim]);
+            if let Some([bias]) = bias {
+                *bias = row[self.shape.dim];
+            }
         });
         unique
     }
