@@ -189,9 +189,11 @@ impl<T: Element> RowSweep<'_, T> {
                 let (weight, loss) = self.cell_weight(x, partial.max[lane]);
                 (losses, sum) = (losses + f64::from(loss), sum + f64::from(weight));
                 let (segment, place) = self.columns.at(column as usize);
-                let bias = self.bias(segment, place);
-                if bias != f32::NEG_INFINITY {
-                    moment += f64::from(weight) * f64::from(bias);
+                if partial.moment.is_some() {
+                    let bias = self.bias(segment, place);
+                    if bias != f32::NEG_INFINITY {
+                        moment += f64::from(weight) * f64::from(bias);
+                    }
                 }
                 if let Some(output) = partial.output_row(lane, dim) {
                     let v = self.embedding(segment, place, &mut scratch.streamed);

@@ -225,11 +225,14 @@ impl InBatchLoss {
         let has_bias = matches!(self.config.get_objective(), Objective::Sigmoid { .. });
         self.d_bias = has_bias.then(|| each.sum::<f64>() as f32);
         let lanes = lanes(problem.gradient_columns());
-        let chosen = cells_per_row(&self.config, problem).map(|per_row| {
+        let hardest_alone = self.config.get_hard_negatives().is_some();
+        let own_gradients = gradients.row_negatives.is_some() || gradients.row_negatives_log_q.is_some();
+        let chosen = cells_per_row(&self.config, problem).filter(|_| hardest_alone || own_gradients);
+        let chosen = chosen.map(|per_row| {
             cells.sort(per_row, problem);
             (&*cells, per_row)
         });
-        let hardest = chosen.filter(|_| self.config.get_hard_negatives().is_some());
+        let hardest = chosen.filter(|_| hardest_alone);
         let sweep = ColumnSweep { forward: &rows, lanes, rows: backward, own: None, cells: hardest };
         let embeddings = Some(&mut *gradients.items.0);
         let log_q = gradients.log_q.as_mut().map(|log_q| &mut *log_q.0);
